@@ -1,0 +1,79 @@
+# ActivityNet Captions as text: one annotator's timed sentences are the subtitles, the other's the
+# queries. Files as tools/dataset_converters/activitynet_text.py and
+# tools/extract_text_features.py write them.
+data_root = 'data/anet_text/'
+feature_files = dict(subtitle='sub.h5', query='query.h5')
+channels = dict(subtitle=384, query=384)
+video_index = 'video2dur_idx.json'
+clip_length = 2.0
+max_clips = 64
+max_query_tokens = 40
+batch_size = 128
+num_workers = 1
+
+load_query = [
+    dict(type='LoadQueryFeatures', max_tokens=max_query_tokens),
+    dict(type='NormalizeFeatures', names=['query']),
+]
+load_clips = [
+    dict(type='LoadClipFeatures', stream='subtitle'),
+    dict(type='PoolClips', clip_length=clip_length, max_clips=max_clips),
+    dict(type='NormalizeFeatures', names=['subtitle']),
+    dict(type='AppendTEF'),
+]
+pack = [dict(type='PackMomentInputs')]
+
+files = dict(data_root=data_root, feature_files=feature_files, channels=channels)
+loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+
+train_dataloader = dict(
+    **loading,
+    batch_size=batch_size,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='TVRDataset',
+        ann_file='train.jsonl',
+        video_index=video_index,
+        split='train',
+        pipeline=[*load_query, *load_clips, dict(type='MomentToSpan'), *pack],
+        **files,
+    ),
+)
+val_dataloader = dict(
+    **loading,
+    batch_size=50,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='TVRDataset',
+        ann_file='val.jsonl',
+        video_index=video_index,
+        split='val',
+        pipeline=[*load_query, *pack],
+        test_mode=True,
+        **files,
+    ),
+)
+corpus_dataloader = dict(
+    num_workers=num_workers,
+    batch_size=100,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='TVRCorpusDataset',
+        ann_file=video_index,
+        split='val',
+        pipeline=[*load_clips, *pack],
+        test_mode=True,
+        **files,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_cfg = dict(type='CorpusValLoop', corpus_dataloader=corpus_dataloader)
+test_cfg = dict(type='CorpusTestLoop', corpus_dataloader=corpus_dataloader)
+
+val_evaluator = [
+    dict(type='VideoRecall', by_type=False),
+    dict(type='MomentRecall', task='SVMR', by_type=False),
+    dict(type='MomentRecall', task='VCMR', by_type=False),
+]
+test_evaluator = [*val_evaluator, dict(type='ChanceRecall', min_span=1, max_span=max_clips)]

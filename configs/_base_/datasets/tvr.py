@@ -1,0 +1,88 @@
+# TVR in the layout and under the file names of its release.
+data_root = 'data/tvr/'
+feature_files = dict(
+    video='tvr_feature_release/video_feature/tvr_resnet152_rgb_max_i3d_rgb600_avg_cat_cl-1.5.h5',
+    subtitle='tvr_feature_release/bert_feature/sub_query/'
+    'tvr_sub_pretrained_w_sub_query_max_cl-1.5.h5',
+    query='tvr_feature_release/bert_feature/sub_query/tvr_query_pretrained_w_sub_query.h5',
+)
+channels = dict(video=3072, subtitle=768, query=768)
+video_index = 'tvr_video2dur_idx.json'
+batch_size = 128
+num_workers = 2
+
+load_query = [
+    dict(type='LoadQueryFeatures', max_tokens=30),
+    dict(type='NormalizeFeatures', names=['query']),
+]
+load_clips = [
+    dict(type='LoadClipFeatures', stream='video'),
+    dict(type='LoadClipFeatures', stream='subtitle'),
+    dict(type='PoolClips', clip_length=1.5, max_clips=128),
+    dict(type='NormalizeFeatures', names=['subtitle']),
+    dict(type='AppendTEF'),
+]
+pack = [dict(type='PackMomentInputs')]
+train_pipeline = [*load_query, *load_clips, dict(type='MomentToSpan'), *pack]
+query_pipeline = [*load_query, *pack]
+corpus_pipeline = [*load_clips, *pack]
+
+files = dict(data_root=data_root, feature_files=feature_files, channels=channels)
+loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+
+train_dataloader = dict(
+    **loading,
+    batch_size=batch_size,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='TVRDataset',
+        ann_file='tvr_train_release.jsonl',
+        video_index=video_index,
+        split='train',
+        pipeline=train_pipeline,
+        **files,
+    ),
+)
+val_dataloader = dict(
+    **loading,
+    batch_size=50,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='TVRDataset',
+        ann_file='tvr_val_release.jsonl',
+        video_index=video_index,
+        split='val',
+        pipeline=query_pipeline,
+        test_mode=True,
+        **files,
+    ),
+)
+corpus_dataloader = dict(
+    num_workers=num_workers,
+    batch_size=100,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='TVRCorpusDataset',
+        ann_file=video_index,
+        split='val',
+        pipeline=corpus_pipeline,
+        test_mode=True,
+        **files,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_cfg = dict(type='CorpusValLoop', corpus_dataloader=corpus_dataloader)
+test_cfg = dict(type='CorpusTestLoop', corpus_dataloader=corpus_dataloader)
+
+val_evaluator = [
+    dict(type='VideoRecall', by_type=False),
+    dict(type='MomentRecall', task='SVMR', by_type=False),
+    dict(type='MomentRecall', task='VCMR', by_type=False),
+]
+test_evaluator = [
+    dict(type='VideoRecall'),
+    dict(type='MomentRecall', task='SVMR'),
+    dict(type='MomentRecall', task='VCMR'),
+    dict(type='ChanceRecall', min_span=2, max_span=16),
+]

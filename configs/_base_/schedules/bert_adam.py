@@ -1,0 +1,32 @@
+# The paper's recipe: BERT's Adam, 1 % warm-up, linear decay, hard negatives from epoch 20 on.
+max_epochs = 100
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(
+        type='BertAdam', lr=1e-4, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, max_grad_norm=1.0
+    ),
+    # No decay for biases and LayerNorms. The authors' program misses the weights of the two
+    # LayerNorms after cross-attention, so they decay.
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={'cross_norm.weight': dict(decay_mult=1.0)},
+    ),
+)
+param_scheduler = [
+    dict(type='BertLinearLR', warmup=0.01, by_epoch=True, convert_to_iter_based=True)
+]
+custom_hooks = [
+    dict(type='HardNegativeHook', begin=20, pool_size=20),
+    dict(
+        type='EarlyStoppingHook',
+        monitor='VCMR/R1@0.5+0.7',
+        rule='greater',
+        patience=10,
+        min_delta=0,
+    ),
+    dict(type='RecallTableHook'),
+]

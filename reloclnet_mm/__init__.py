@@ -1,0 +1,8 @@
+"""ReLoCLNet for OpenMMLab: video corpus moment retrieval with contrastive learning."""
+
+from reloclnet_mm.engine.checkpoint import install as _install_checkpoint_loader
+from reloclnet_mm.version import __version__
+
+__all__ = ['__version__']
+
+_install_checkpoint_loader()

@@ -1,0 +1,20 @@
+"""Transforms, in the order in which a pipeline applies them."""
+
+from reloclnet_mm.datasets.transforms.formatting import PackMomentInputs
+from reloclnet_mm.datasets.transforms.loading import LoadClipFeatures, LoadQueryFeatures
+from reloclnet_mm.datasets.transforms.processing import (
+    AppendTEF,
+    MomentToSpan,
+    NormalizeFeatures,
+    PoolClips,
+)
+
+__all__ = [
+    'AppendTEF',
+    'LoadClipFeatures',
+    'LoadQueryFeatures',
+    'MomentToSpan',
+    'NormalizeFeatures',
+    'PackMomentInputs',
+    'PoolClips',
+]

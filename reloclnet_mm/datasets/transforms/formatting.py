@@ -1,0 +1,45 @@
+"""Packing samples for the model."""
+
+from typing import Any
+
+import torch
+from mmcv.transforms import BaseTransform
+
+from reloclnet_mm.registry import TRANSFORMS
+from reloclnet_mm.structures import MomentDataSample
+
+META_KEYS = (
+    'query_id',
+    'query',
+    'query_type',
+    'video_name',
+    'video_id',
+    'duration',
+    'seconds_per_clip',
+    'sample_idx',
+)
+
+
+@TRANSFORMS.register_module()
+class PackMomentInputs(BaseTransform):
+    """Pack features into ``inputs`` and the rest into a data sample.
+
+    ``inputs`` gets ``query`` and the streams, each where present, as float tensors (rows,
+    channels). ``data_samples`` is a :class:`~reloclnet_mm.structures.MomentDataSample` with the
+    truth, where present, and the entries of ``META_KEYS`` as meta information.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack."""
+        features = dict(results.get('clips', {}))
+        if 'query_tokens' in results:
+            features['query'] = results['query_tokens']
+        sample = MomentDataSample(
+            metainfo={key: results[key] for key in META_KEYS if key in results}
+        )
+        if 'gt_moments' in results:
+            sample.gt_moments = torch.as_tensor(results['gt_moments'])
+        if 'gt_span' in results:
+            sample.gt_span = torch.tensor(results['gt_span'])
+        inputs = {name: torch.from_numpy(rows).float() for name, rows in features.items()}
+        return dict(inputs=inputs, data_samples=sample)

@@ -1,0 +1,78 @@
+"""Loading features."""
+
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+
+from reloclnet_mm.datasets.feature_file import FeatureFile
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import TRANSFORMS
+
+
+class _LoadFeatures(BaseTransform):
+    def __init__(self) -> None:
+        self._files: dict[str, FeatureFile] = {}
+
+    def _file(self, results: dict[str, Any], name: str) -> FeatureFile:
+        paths = results['feature_files']
+        if name not in paths:
+            raise InputError(
+                f'{type(self).__name__}: the data set has feature_files for {sorted(paths)}, '
+                f'expected {name!r} among them; add it in the config'
+            )
+        path = paths[name]
+        if path not in self._files:
+            self._files[path] = FeatureFile(path, results['channels'].get(name))
+        return self._files[path]
+
+
+@TRANSFORMS.register_module()
+class LoadQueryFeatures(_LoadFeatures):
+    """Load a query's token features.
+
+    Required keys: ``feature_files``, ``channels``, ``query_id``.
+    Added: ``query_tokens`` (T, channels).
+
+    Args:
+        max_tokens: Keep the first so many tokens.
+    """
+
+    def __init__(self, max_tokens: int = 30) -> None:
+        super().__init__()
+        self.max_tokens = max_tokens
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``query_tokens``."""
+        file = self._file(results, 'query')
+        results['query_tokens'] = file.read(str(results['query_id']), self.max_tokens)
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadClipFeatures(_LoadFeatures):
+    """Load the clip features of a stream.
+
+    Required keys: ``feature_files``, ``channels``, ``video_name``.
+    Added: ``clips[stream]`` (L, channels).
+
+    Args:
+        stream: ``video`` or ``subtitle``.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``clips[stream]``."""
+        rows = self._file(results, self.stream).read(results['video_name'])
+        clips = results.setdefault('clips', {})
+        clips[self.stream] = rows
+        lengths = {name: len(x) for name, x in clips.items()}
+        if len(set(lengths.values())) > 1:
+            files = {name: results['feature_files'][name] for name in lengths}
+            raise InputError(
+                f'video {results["video_name"]!r}: found {lengths} clips in {files}, expected as '
+                'many in each stream; extract both with the same clip length'
+            )
+        return results

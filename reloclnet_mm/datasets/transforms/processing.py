@@ -1,0 +1,169 @@
+"""Pooling, normalizing, positions and targets."""
+
+import itertools
+import math
+from typing import Any, Literal
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from reloclnet_mm.registry import TRANSFORMS
+
+
+def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
+    """Mean-pool to at most ``max_rows`` rows.
+
+    Row i is the mean of rows [b_i, b_{i+1}), or row b_i where that range is empty, with
+    b_i = round(i · L / max_rows), half to even, at most L − 1.
+
+    Args:
+        rows: (L, channels).
+        max_rows: Rows to leave.
+
+    Returns:
+        (min(L, max_rows), channels).
+    """
+    length = len(rows)
+    if length <= max_rows:
+        return rows
+    bounds = np.round(np.arange(max_rows + 1) * length / max_rows).astype(int)
+    bounds = np.minimum(bounds, length - 1)
+    return np.stack(
+        [rows[first : max(last, first + 1)].mean(0) for first, last in itertools.pairwise(bounds)]
+    )
+
+
+def normalize_rows(rows: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+    """Each row divided by its L2 norm + eps.
+
+    Args:
+        rows: (L, channels).
+        eps: Keeps rows of zeros as they are.
+    """
+    return rows / (np.linalg.norm(rows, axis=-1, keepdims=True) + eps)
+
+
+def temporal_endpoints(length: int) -> np.ndarray:
+    """The temporal endpoint features (TEF) of a video's clips.
+
+    Args:
+        length: L, clips.
+
+    Returns:
+        (L, 2) float32, [i / L, (i + 1) / L].
+    """
+    start = np.arange(length, dtype=np.float32) / length
+    return np.stack([start, start + np.float32(1 / length)], 1)
+
+
+def moment_to_span(moment: np.ndarray, seconds_per_clip: float, num_clips: int) -> tuple[int, int]:
+    """The first and the last clip of a moment.
+
+    Args:
+        moment: [start, end] in seconds.
+        seconds_per_clip: Length of a clip.
+        num_clips: Clips of the video.
+
+    Returns:
+        floor(start) and ceil(end) in clips, at most the last clip.
+    """
+    start, end = moment
+    return (
+        min(math.floor(start / seconds_per_clip), num_clips - 1),
+        min(math.ceil(end / seconds_per_clip), num_clips - 1),
+    )
+
+
+@TRANSFORMS.register_module()
+class PoolClips(BaseTransform):
+    """Pool the clips of long videos, and note how long a row is.
+
+    Required keys: ``clips``. Changed: ``clips``. Added: ``seconds_per_clip``, ``num_clips``.
+
+    Args:
+        clip_length: Seconds of a clip in the feature files.
+        max_clips: Rows that are left at most.
+        pooled_seconds: What a row of a pooled video lasts. ``true``: what it covers.
+            ``official``: ``clip_length`` all the same, as in the authors' program, where targets
+            and predictions of pooled videos are off.
+    """
+
+    def __init__(
+        self,
+        clip_length: float = 1.5,
+        max_clips: int = 128,
+        pooled_seconds: Literal['true', 'official'] = 'true',
+    ) -> None:
+        if pooled_seconds not in ('true', 'official'):
+            raise ValueError(
+                f"PoolClips: pooled_seconds is {pooled_seconds!r}, expected 'true' or 'official'"
+            )
+        self.clip_length = clip_length
+        self.max_clips = max_clips
+        self.pooled_seconds = pooled_seconds
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pool every stream."""
+        length = len(next(iter(results['clips'].values())))
+        num_clips = min(length, self.max_clips)
+        results['clips'] = {
+            name: pool_rows(rows, self.max_clips) for name, rows in results['clips'].items()
+        }
+        results['num_clips'] = num_clips
+        stretch = length / num_clips if self.pooled_seconds == 'true' else 1.0
+        results['seconds_per_clip'] = self.clip_length * stretch
+        return results
+
+
+@TRANSFORMS.register_module()
+class NormalizeFeatures(BaseTransform):
+    """L2-normalize rows.
+
+    Changed keys: ``query_tokens`` and ``clips``, as named.
+
+    Args:
+        names: ``query`` and stream names.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = tuple(names)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Normalize what is there of the named."""
+        for name in self.names:
+            if name == 'query':
+                results['query_tokens'] = normalize_rows(results['query_tokens'])
+            else:
+                results['clips'][name] = normalize_rows(results['clips'][name])
+        return results
+
+
+@TRANSFORMS.register_module()
+class AppendTEF(BaseTransform):
+    """Append the position in the video as two columns (TEF) to every stream.
+
+    Changed keys: ``clips``.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Append the columns."""
+        endpoints = temporal_endpoints(results['num_clips'])
+        results['clips'] = {
+            name: np.concatenate([rows, endpoints], 1) for name, rows in results['clips'].items()
+        }
+        return results
+
+
+@TRANSFORMS.register_module()
+class MomentToSpan(BaseTransform):
+    """The training target in clips, of the first annotator's moment.
+
+    Required keys: ``gt_moments``, ``seconds_per_clip``, ``num_clips``. Added: ``gt_span``.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``gt_span``."""
+        results['gt_span'] = moment_to_span(
+            results['gt_moments'][0], results['seconds_per_clip'], results['num_clips']
+        )
+        return results

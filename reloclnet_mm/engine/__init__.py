@@ -1,0 +1,17 @@
+"""Loops, hooks, optimizers, schedules and checkpoints."""
+
+from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
+from reloclnet_mm.engine.hooks import HardNegativeHook, RecallTableHook
+from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
+from reloclnet_mm.engine.optimizers import BertAdam
+from reloclnet_mm.engine.schedulers import BertLinearLR
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'BertAdam',
+    'BertLinearLR',
+    'CorpusTestLoop',
+    'CorpusValLoop',
+    'HardNegativeHook',
+    'RecallTableHook',
+]

@@ -1,0 +1,9 @@
+"""The one exception for input that cannot be used."""
+
+
+class InputError(ValueError):
+    """A file, an annotation, a feature or a setting that cannot be used.
+
+    The message names the file, the key or line, what was found, what was
+    expected and what to do; command-line tools print it without a traceback.
+    """

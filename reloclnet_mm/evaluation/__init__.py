@@ -1,0 +1,6 @@
+"""Recalls, chance, and submissions."""
+
+from reloclnet_mm.evaluation.metrics import ChanceRecall, MomentRecall, VideoRecall
+from reloclnet_mm.evaluation.submission import TVRSubmission
+
+__all__ = ['ChanceRecall', 'MomentRecall', 'TVRSubmission', 'VideoRecall']

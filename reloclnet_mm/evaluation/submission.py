@@ -1,0 +1,74 @@
+"""Writing predictions as TVR's evaluation server reads them."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from reloclnet_mm.registry import METRICS
+
+
+def ranked_list(predicted: dict[str, Any] | None) -> list[list[float]]:
+    """Predictions as [[video id, start s, end s, score], …]; ranked videos get 0 for both times.
+
+    Args:
+        predicted: ``video_ids``, ``scores`` and, for moments, ``moments``.
+    """
+    video_ids, scores = predicted['video_ids'].tolist(), predicted['scores'].tolist()
+    moments = predicted['moments'].tolist() if 'moments' in predicted else [[0, 0]] * len(scores)
+    return [
+        [video_id, *moment, score]
+        for video_id, moment, score in zip(video_ids, moments, scores, strict=True)
+    ]
+
+
+@METRICS.register_module()
+class TVRSubmission(BaseMetric):
+    """Writes the ranked lists to a JSON file in the format of TVR's submissions.
+
+    The file holds ``video2idx`` and, for each task, a list of ``{desc_id, desc, predictions}``.
+    Queries without a known video have no SVMR. It reports no number.
+
+    Args:
+        out_file: The JSON file.
+        collect_device: Of mmengine's BaseMetric.
+        collect_dir: Of mmengine's BaseMetric.
+    """
+
+    def __init__(
+        self, out_file: str, collect_device: str = 'cpu', collect_dir: str | None = None
+    ) -> None:
+        super().__init__(collect_device, prefix='submission', collect_dir=collect_dir)
+        self.out_file = Path(out_file)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the ranked lists."""
+        for sample in data_samples:
+            lists = {
+                task: ranked_list(sample[f'pred_{task.lower()}'])
+                for task in ('VR', 'SVMR', 'VCMR')
+                if f'pred_{task.lower()}' in sample
+            }
+            self.results.append(dict(desc_id=sample['query_id'], desc=sample['query'], lists=lists))
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Write the file."""
+        corpus = self.dataset_meta['corpus']
+        submission: dict[str, Any] = dict(
+            video2idx=dict(zip(corpus.video_names, corpus.video_ids, strict=True))
+        )
+        for result in results:
+            for task, predictions in result['lists'].items():
+                submission.setdefault(task, []).append(
+                    dict(desc_id=result['desc_id'], desc=result['desc'], predictions=predictions)
+                )
+        self.out_file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.out_file.with_name(self.out_file.name + '.tmp')
+        unfinished.write_text(json.dumps(submission), encoding='utf-8')
+        os.replace(unfinished, self.out_file)
+        print_log(f'predictions of {len(results)} queries: {self.out_file}', logger='current')
+        return {}

@@ -1,0 +1,19 @@
+"""Models, their losses and the data preprocessor."""
+
+from reloclnet_mm.models.data_preprocessor import MomentDataPreprocessor
+from reloclnet_mm.models.losses import (
+    FrameContrastiveLoss,
+    RankingLoss,
+    SpanLoss,
+    VideoContrastiveLoss,
+)
+from reloclnet_mm.models.reloclnet import ReLoCLNet
+
+__all__ = [
+    'FrameContrastiveLoss',
+    'MomentDataPreprocessor',
+    'RankingLoss',
+    'ReLoCLNet',
+    'SpanLoss',
+    'VideoContrastiveLoss',
+]

@@ -1,0 +1,71 @@
+"""FrameCL: contrast of clips within a video (Zhang et al., SIGIR 2021)."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reloclnet_mm.registry import MODELS
+
+
+def jensen_shannon_gap(similarity: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    """The negated Jensen–Shannon estimate of mutual information.
+
+    E⁻ − E⁺ with E⁺ the mean over the foreground of log 2 − softplus(−r) and E⁻ the mean over the
+    background of softplus(−r) + r − log 2. A mean over nothing is 0.
+
+    Args:
+        similarity: (B, L), r.
+        foreground: (B, L) bool, clips of the moment.
+        background: (B, L) bool, the other valid clips.
+
+    Returns:
+        (B,).
+    """
+    positive = math.log(2) - F.softplus(-similarity)
+    negative = F.softplus(-similarity) + similarity - math.log(2)
+    return _masked_mean(negative, background) - _masked_mean(positive, foreground)
+
+
+def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    return x.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
+
+
+@MODELS.register_module()
+class FrameContrastiveLoss(nn.Module):
+    """Mutual information of a query with the clips of its moment, against the other clips.
+
+    Args:
+        loss_weight: Weight.
+    """
+
+    def __init__(self, loss_weight: float = 0.03) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        queries: Mapping[str, Tensor],
+        clips: Mapping[str, Tensor],
+        clip_mask: Tensor,
+        spans: Tensor,
+    ) -> Tensor:
+        """The weighted loss, mean over the batch and over streams.
+
+        Args:
+            queries: Stream name to (B, d).
+            clips: Stream name to (B, L, d), second level of each query's own video.
+            clip_mask: (B, L) bool.
+            spans: (B, 2) int64, first and last clip of the moment.
+        """
+        position = torch.arange(clip_mask.shape[1], device=clip_mask.device)
+        inside = (position >= spans[:, :1]) & (position <= spans[:, 1:])
+        gaps = [
+            jensen_shannon_gap(
+                torch.einsum('bd,bld->bl', queries[name], x), inside, clip_mask & ~inside
+            )
+            for name, x in clips.items()
+        ]
+        return self.loss_weight * torch.stack(gaps).mean()

@@ -1,0 +1,93 @@
+"""The ranking loss with sampled negatives (Zhang et al., SIGIR 2021)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reloclnet_mm.registry import MODELS
+
+
+def sample_negatives(scores: Tensor, excluded: Tensor, pool_size: int | None) -> Tensor:
+    """One negative column for each row, drawn uniformly from the best scored.
+
+    Args:
+        scores: (B, C).
+        excluded: (B, C) bool, true where a column is no negative of the row.
+        pool_size: Draw from that many best negatives only; None: from all.
+
+    Returns:
+        (B,) int64. Meaningless for a row all of whose columns are excluded.
+    """
+    order = scores.detach().masked_fill(excluded, float('-inf')).argsort(1, descending=True)
+    available = (~excluded).sum(1)
+    pool = available if pool_size is None else available.clamp(max=pool_size)
+    draw = torch.rand(len(scores), device=scores.device)
+    rank = (draw * pool).long().clamp(max=scores.shape[1] - 1)
+    return order.gather(1, rank[:, None]).squeeze(1)
+
+
+@MODELS.register_module()
+class RankingLoss(nn.Module):
+    """Each query's own video must score higher than a sampled other one, and the reverse.
+
+    Args:
+        kind: ``hinge``: max(0, margin + s_neg − s_pos); ``lse``: log(1 + exp(s_neg − s_pos)).
+        margin: Of the hinge.
+        pool_size: Draw negatives from that many best scored ones only; None: from all. A
+            schedule sets it through :class:`~reloclnet_mm.engine.hooks.HardNegativeHook`.
+        mask_same_video: Whether other queries of a query's own video are left out of its
+            negatives. The original counts them.
+        query_weight: Weight of the loss over videos for each query.
+        video_weight: Weight of the loss over queries for each video.
+    """
+
+    def __init__(
+        self,
+        kind: Literal['hinge', 'lse'] = 'hinge',
+        margin: float = 0.1,
+        pool_size: int | None = None,
+        mask_same_video: bool = False,
+        query_weight: float = 1.0,
+        video_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if kind not in ('hinge', 'lse'):
+            raise ValueError(f"RankingLoss: kind is {kind!r}, expected 'hinge' or 'lse'")
+        if pool_size is not None and pool_size < 1:
+            raise ValueError(f'RankingLoss: pool_size is {pool_size}, expected 1 or more, or None')
+        self.kind = kind
+        self.margin = margin
+        self.pool_size = pool_size
+        self.mask_same_video = mask_same_video
+        self.query_weight = query_weight
+        self.video_weight = video_weight
+
+    def forward(self, scores: Tensor, same_video: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted losses of both directions.
+
+        Args:
+            scores: (B, B), s of query i and the video of query j.
+            same_video: (B, B) bool, true where two queries have the same video.
+
+        Returns:
+            Two scalars: over the queries, over the videos; 0 where there are no negatives.
+        """
+        excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        if self.mask_same_video:
+            excluded = excluded | same_video
+        return (
+            self.query_weight * self._one_way(scores, excluded),
+            self.video_weight * self._one_way(scores.T, excluded),
+        )
+
+    def _one_way(self, scores: Tensor, excluded: Tensor) -> Tensor:
+        column = sample_negatives(scores, excluded, self.pool_size)
+        negative = scores.gather(1, column[:, None]).squeeze(1)
+        difference = negative - scores.diagonal()
+        if self.kind == 'hinge':
+            loss = (self.margin + difference).clamp(min=0)
+        else:
+            loss = F.softplus(difference)
+        return loss.masked_fill(excluded.all(1), 0).mean()

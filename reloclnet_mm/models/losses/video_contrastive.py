@@ -1,0 +1,63 @@
+"""VideoCL: contrast of videos within a batch (Zhang et al., SIGIR 2021)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from reloclnet_mm.models.ranking import clip_similarity
+from reloclnet_mm.registry import MODELS
+
+
+def noise_contrastive_loss(scores: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """Mean over i of logsumexp(row i and column i together) − x_ii; x_ii counts twice.
+
+    Args:
+        scores: (B, B), x.
+        ignored: (B, B) bool, symmetric: pairs that are neither positive nor negative.
+
+    Returns:
+        A scalar.
+    """
+    rivals = scores if ignored is None else scores.masked_fill(ignored, float('-inf'))
+    both = torch.cat([rivals, rivals.T], 1)
+    return (both.logsumexp(1) - scores.diagonal()).mean()
+
+
+@MODELS.register_module()
+class VideoContrastiveLoss(nn.Module):
+    """Noise-contrastive estimation between queries and the videos of a batch.
+
+    Args:
+        mask_same_video: Whether other queries of a query's own video are left out of its
+            negatives. The original counts them.
+        loss_weight: Weight.
+    """
+
+    def __init__(self, mask_same_video: bool = False, loss_weight: float = 0.03) -> None:
+        super().__init__()
+        self.mask_same_video = mask_same_video
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        queries: Mapping[str, Tensor],
+        clips: Mapping[str, Tensor],
+        clip_mask: Tensor,
+        same_video: Tensor,
+    ) -> Tensor:
+        """The weighted loss.
+
+        Args:
+            queries: Stream name to (B, d).
+            clips: Stream name to (B, L, d), second level of each query's own video.
+            clip_mask: (B, L) bool.
+            same_video: (B, B) bool, true where two queries have the same video.
+        """
+        scores = torch.stack(
+            [clip_similarity(queries[name], x, clip_mask) for name, x in clips.items()]
+        ).mean(0)
+        ignored = None
+        if self.mask_same_video:
+            ignored = same_video & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        return self.loss_weight * noise_contrastive_loss(scores, ignored)

@@ -1,0 +1,174 @@
+"""Turn a checkpoint of the authors' program into one of this package.
+
+    python tools/model_converters/official_to_mm.py model.ckpt relocl_official.pth
+
+Prints the model settings that a config for the new checkpoint needs.
+"""
+
+import argparse
+import io
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reloclnet_mm.engine.atomic_backend import AtomicLocalBackend
+from reloclnet_mm.engine.checkpoint import load_weights_only
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.official import convert_state_dict
+
+# The classes that the authors' settings are pickled as. An OrderedDict takes the state of
+# either and does nothing with it.
+SETTINGS_CLASSES: tuple[tuple[Callable, str], ...] = (
+    (OrderedDict, 'easydict.EasyDict'),
+    (OrderedDict, 'argparse.Namespace'),
+)
+_MAX_DEPTH = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(arguments)
+    try:
+        check_destination(args.src, args.dst, args.overwrite)
+        checkpoint = convert(args.src)
+        text = config_text(checkpoint['state_dict'], checkpoint['meta']['official'])
+        write(checkpoint, args.dst)
+        print(f'{args.dst}: {len(checkpoint["state_dict"])} tensors. Its config needs:\n\n{text}')
+    except InputError as error:
+        sys.exit(f'error: {error}')
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', help="checkpoint of the authors' program, such as model.ckpt")
+    parser.add_argument('dst', help='checkpoint to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace DST where it exists')
+    return parser.parse_args(arguments)
+
+
+def check_destination(src: str, dst: str, overwrite: bool) -> None:
+    """Stop before anything could be lost.
+
+    Raises:
+        InputError: ``dst`` is the source, a folder, or a file that may not be replaced.
+    """
+    if os.path.isdir(dst):
+        raise InputError(f'{dst}: is a folder, expected the name of the file to write')
+    if os.path.realpath(src) == os.path.realpath(dst):
+        raise InputError(f'{dst}: is the source itself; choose another name')
+    if os.path.exists(dst) and not overwrite:
+        raise InputError(f'{dst}: exists already; choose another name or give --overwrite')
+
+
+def convert(src: str) -> dict[str, Any]:
+    """Read the authors' checkpoint ``src`` and return ours.
+
+    Raises:
+        InputError: It is not a checkpoint of theirs, or carries more than plain data.
+    """
+    source = load_weights_only(src, map_location='cpu', extra_globals=SETTINGS_CLASSES)
+    if not isinstance(source, dict) or not isinstance(source.get('model'), dict):
+        found = sorted(map(str, source)) if isinstance(source, dict) else type(source).__name__
+        raise InputError(
+            f"{src}: holds {found}, expected `model`, `model_cfg` and `epoch` as the authors' "
+            'train.py writes them'
+        )
+    try:
+        # An OrderedDict from a file may carry attributes named as its methods.
+        state_dict = convert_state_dict(dict(dict.items(source['model'])))
+        settings = plain(source.get('model_cfg', {}), 'model_cfg')
+        epoch = plain(source.get('epoch'), 'epoch')
+    except InputError as error:
+        raise InputError(f'{src}: {error}') from error
+    return {'state_dict': state_dict, 'meta': {'official': settings, 'official_epoch': epoch}}
+
+
+def plain(value: Any, name: str, depth: int = 0) -> Any:
+    """Return the setting ``value`` as builtin containers, numbers and text.
+
+    Raises:
+        InputError: There is something else in it.
+    """
+    if depth > _MAX_DEPTH:
+        raise InputError(f'`{name}` is nested more than {_MAX_DEPTH} deep')
+    if isinstance(value, dict):
+        items = {**getattr(value, '__dict__', {}), **dict(dict.items(value))}
+        return {str(key): plain(item, f'{name}.{key}', depth + 1) for key, item in items.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, f'{name}[{i}]', depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, torch.device):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InputError(f'`{name}` holds a {type(value).__name__}, expected plain settings')
+
+
+def write(checkpoint: dict[str, Any], dst: str) -> None:
+    """Write ``checkpoint`` to ``dst`` in one step.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    try:
+        AtomicLocalBackend().put(buffer.getvalue(), dst)
+    except OSError as error:
+        raise InputError(f'{dst}: cannot be written: {error}') from error
+
+
+def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -> str:
+    """Return the part of a config that depends on the checkpoint.
+
+    Args:
+        state_dict: Our names to tensors, which tell all sizes but the number of heads.
+        official: The authors' settings.
+    """
+    settings = model_settings(state_dict, official)
+    streams = ', '.join(f'{name}={width}' for name, width in settings.pop('streams').items())
+    lines = [
+        "_base_ = ['relocl_tvr.py']  # or another config of this package",
+        'model = dict(',
+        f'    streams=dict(_delete_=True, {streams}),',
+        *(f'    {name}={value!r},' for name, value in settings.items()),
+        "    padding='official',  # the authors' numbers; without it padding does not leak",
+        ')',
+    ]
+    return '\n'.join(lines)
+
+
+def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``ReLoCLNet`` that belong to the checkpoint.
+
+    Raises:
+        InputError: The number of heads, which no tensor tells, is not among the settings.
+    """
+    if 'n_heads' not in official:
+        raise InputError('`model_cfg` has no `n_heads`: the number of attention heads is unknown')
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+    embed_dims, query_channels = shapes['query_encoder.projection.linear.weight']
+    widths = {
+        stream: shapes.get(f'context_encoder.streams.{stream}.projection.linear.weight')
+        for stream in ('video', 'subtitle')
+    }
+    return {
+        'streams': {stream: shape[1] for stream, shape in widths.items() if shape},
+        'query_channels': query_channels,
+        'embed_dims': embed_dims,
+        'num_heads': official['n_heads'],
+        'max_query_tokens': shapes['query_encoder.position.embedding.weight'][0],
+        'max_clips': shapes['context_encoder.position.embedding.weight'][0],
+        'span_kernel_size': shapes['span_predictor.start_conv.weight'][-1],
+    }
+
+
+if __name__ == '__main__':
+    main()
