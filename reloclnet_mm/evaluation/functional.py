@@ -7,6 +7,9 @@ video has) or NaN seconds, and is never a hit.
 import numpy as np
 from numpy.typing import NDArray
 
+NO_HIT = np.iinfo(np.int64).max
+"""The rank of what never stands in a list: beyond any K, however short the list."""
+
 
 def temporal_iou(moments: NDArray, others: NDArray) -> NDArray:
     """Intersection over union of spans of time, in float32.
@@ -28,14 +31,14 @@ def temporal_iou(moments: NDArray, others: NDArray) -> NDArray:
 
 
 def first_video_hit(pred_videos: NDArray, gt_video: int) -> int:
-    """The rank, from 0, at which the right video stands first; the list's length if never.
+    """The rank, from 0, at which the right video stands first; ``NO_HIT`` if never.
 
     Args:
         pred_videos: (K,) video ids in ranked order.
         gt_video: The right video's id.
     """
     hits = np.asarray(pred_videos) == gt_video
-    return int(hits.argmax()) if hits.any() else len(hits)
+    return int(hits.argmax()) if hits.any() else NO_HIT
 
 
 def first_moment_hits(
@@ -61,19 +64,21 @@ def first_moment_hits(
         min_annotators: Annotators that a moment has to agree with.
 
     Returns:
-        (T,) int64; K where no rank is right.
+        (T,) int64; ``NO_HIT`` where no rank is right.
     """
     iou = temporal_iou(np.asarray(pred_moments)[:, None], np.asarray(gt_moments)[None])
     agree = (iou[None] >= np.asarray(iou_thresholds, np.float32)[:, None, None]).sum(2)
     hits = (agree >= min_annotators) & (np.asarray(pred_videos) == gt_video)[None]
-    return np.where(hits.any(1), hits.argmax(1), hits.shape[1])
+    if not hits.shape[1]:
+        return np.full(len(hits), NO_HIT)
+    return np.where(hits.any(1), hits.argmax(1), NO_HIT)
 
 
 def recall_at(first_hits: NDArray, top_k: int) -> float:
     """Percent of queries whose first right rank is among the first ``top_k``.
 
     Args:
-        first_hits: (Q,) ranks from 0; a rank beyond the list where there is none.
+        first_hits: (Q,) ranks from 0; ``NO_HIT`` where there is none.
         top_k: How many ranks count.
 
     Returns:

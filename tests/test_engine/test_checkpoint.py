@@ -35,9 +35,10 @@ def trained(tmp_path_factory):
     return runner
 
 
-def scalars(runner):
-    """The histories by name, but for the times."""
-    return {k: v for k, v in runner.message_hub.log_scalars.items() if 'time' not in k}
+def histories(runner):
+    """The histories of training, but for the times, by name."""
+    logged = runner.message_hub.log_scalars
+    return {k: v for k, v in logged.items() if k.startswith('train/') and 'time' not in k}
 
 
 def test_a_resumed_training_ends_as_the_uninterrupted_one(trained, tmp_path):
@@ -45,8 +46,6 @@ def test_a_resumed_training_ends_as_the_uninterrupted_one(trained, tmp_path):
     resumed = toy_runner(tmp_path / 'run', epochs=4, resume=True)
     resumed.train()
 
-    for name, tensor in trained.model.state_dict().items():
-        torch.testing.assert_close(resumed.model.state_dict()[name], tensor, rtol=0, atol=0)
     last, expected = (
         checkpoint.load_weights_only(os.path.join(r.work_dir, 'epoch_4.pth'))
         for r in (resumed, trained)
@@ -55,10 +54,10 @@ def test_a_resumed_training_ends_as_the_uninterrupted_one(trained, tmp_path):
     assert_same(last['ema_state_dict'], expected['ema_state_dict'])
     assert_same(last['param_schedulers'], expected['param_schedulers'])
     assert_same(last['optimizer'], expected['optimizer'])
-    assert scalars(resumed).keys() == scalars(trained).keys()
-    for name, history in scalars(trained).items():
+    assert histories(resumed).keys() == histories(trained).keys()
+    for name, history in histories(trained).items():
         assert type(history) is HistoryBuffer
-        assert_same(scalars(resumed)[name].data, history.data)
+        assert_same(histories(resumed)[name].data, history.data)
 
 
 def assert_same(found, expected):
@@ -83,12 +82,12 @@ def test_the_checkpoint_of_a_runner_is_what_a_full_reading_gives(trained):
     path = os.path.join(trained.work_dir, 'epoch_4.pth')
     full = torch.load(path, weights_only=False)
     ours = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    histories = ours['message_hub'].pop('log_scalars'), full['message_hub'].pop('log_scalars')
+    logged, expected = (c['message_hub'].pop('log_scalars') for c in (ours, full))
     assert_same(ours, full)
-    assert list(histories[0]) == list(histories[1])
-    for name, history in histories[0].items():
-        assert_same(history.data, histories[1][name].data)
-        assert history.statistics('mean') == histories[1][name].mean()
+    assert list(logged) == list(expected)
+    for name, history in logged.items():
+        assert_same(history.data, expected[name].data)
+        assert history.statistics('mean') == expected[name].mean()
 
 
 def test_a_loaded_history_goes_on_and_is_saved_again(tmp_path):

@@ -23,6 +23,8 @@ class ToyModel(BaseModel):
     def __init__(self, extra_size: int = 0):
         super().__init__()
         self.linear = nn.Linear(2, 1)
+        nn.init.constant_(self.linear.weight, 0.5)
+        nn.init.constant_(self.linear.bias, 0.0)
         self.register_buffer('extra', torch.zeros(extra_size))
 
     def forward(self, inputs, targets, mode='tensor'):
@@ -49,7 +51,8 @@ class ToyMetric(BaseMetric):
         self.results.append(1)
 
     def compute_metrics(self, results):
-        return dict(score=np.float64(MessageHub.get_current_instance().get_info('epoch')))
+        epoch = MessageHub.get_current_instance().get_info('epoch')
+        return dict(score=np.float64(epoch), loss=float(epoch))
 
 
 def toy_runner(work_dir, *, hook=None, epochs=4, resume=False, load_from=None, extra_size=0):
@@ -69,7 +72,7 @@ def toy_runner(work_dir, *, hook=None, epochs=4, resume=False, load_from=None, e
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
-            dict(type='CosineAnnealingLR', T_max=4),
+            dict(type='CosineAnnealingLR', T_max=4, end=4),
         ],
         val_dataloader=loader | dict(sampler=dict(type='DefaultSampler', shuffle=False)),
         val_cfg=dict(),

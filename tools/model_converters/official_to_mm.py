@@ -135,11 +135,11 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
     settings = model_settings(state_dict, official)
     streams = ', '.join(f'{name}={width}' for name, width in settings.pop('streams').items())
     lines = [
-        "_base_ = ['relocl_tvr.py']  # or another config of this package",
+        "_base_ = ['relocl_tvr_official.py']  # relocl_tvr.py: without the authors' defects",
         'model = dict(',
         f'    streams=dict(_delete_=True, {streams}),',
         *(f'    {name}={value!r},' for name, value in settings.items()),
-        "    padding='official',  # the authors' numbers; without it padding does not leak",
+        f'    data_preprocessor=dict(pad_clips_to={settings["max_clips"]}),',
         ')',
     ]
     return '\n'.join(lines)

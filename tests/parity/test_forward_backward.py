@@ -1,0 +1,131 @@
+"""One forward and backward pass, at every level, against the authors' program."""
+
+import numpy as np
+import pytest
+import torch
+from goldens import (
+    GRADIENT_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    arrays_below,
+    read_meta,
+    relative_error,
+)
+from official_config import model_config
+
+from reloclnet_mm.models.official import convert_state_dict
+from reloclnet_mm.models.ranking import similarity_in_videos, video_scores
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.structures import MomentDataSample
+
+LOSS_NAMES = dict(
+    loss_span='loss_st_ed',
+    loss_frame_cl='loss_fcl',
+    loss_video_cl='loss_vcl',
+    loss_rank_query='loss_neg_ctx',
+    loss_rank_video='loss_neg_q',
+)
+
+
+def as_tensors(arrays):
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@pytest.fixture(scope='module')
+def passed(relocl_golden):
+    """The golden, the model with its weights, and the inputs."""
+    golden = np.load(relocl_golden)
+    model = MODELS.build(model_config(read_meta(golden)['config'], dropout=0.0))
+    model.load_state_dict(convert_state_dict(as_tensors(arrays_below(golden, 'w/'))))
+    raw = as_tensors(arrays_below(golden, 'in/'))
+    inputs = dict(query=raw['query_feat'], query_mask=raw['query_mask'].bool())
+    for stream, name in (('video', 'video'), ('subtitle', 'sub')):
+        if f'{name}_feat' in raw:
+            inputs[stream] = raw[f'{name}_feat']
+            inputs['clip_mask'] = raw[f'{name}_mask'].bool()
+    return golden, model, inputs, raw
+
+
+def samples(raw):
+    return [
+        MomentDataSample(metainfo=dict(video_id=i), gt_span=span)
+        for i, span in enumerate(raw['st_ed_indices'])
+    ]
+
+
+def test_every_level_of_the_context_equals_the_original(passed):
+    golden, model, inputs, _ = passed
+    contexts = model.encode_context(inputs)
+    valid = inputs['clip_mask'].numpy()
+    for stream, levels in contexts.items():
+        name = {'video': 'video', 'subtitle': 'sub'}[stream]
+        for number, level in enumerate(levels, 1):
+            expected = golden[f'out/context_{name}_{number}'][valid]
+            assert relative_error(level.detach().numpy()[valid], expected) < OUTPUT_TOLERANCE
+
+
+def test_pooled_queries_equal_the_original(passed):
+    golden, model, inputs, _ = passed
+    for stream, query in model.encode_query(inputs).items():
+        name = {'video': 'video', 'subtitle': 'sub'}[stream]
+        expected = golden[f'out/{name}_query']
+        assert relative_error(query.detach().numpy(), expected) < OUTPUT_TOLERANCE
+
+
+def test_video_scores_equal_the_original(passed):
+    golden, model, inputs, _ = passed
+    pairs = model.encode_pair(inputs)
+    scores = video_scores(pairs.queries, pairs.level(3), pairs.clip_mask)
+    expected = golden['out/query_video_scores']
+    assert relative_error(scores.detach().numpy(), expected) < OUTPUT_TOLERANCE
+
+
+def test_span_logits_of_each_query_in_its_own_video_equal_the_original(passed):
+    golden, model, inputs, _ = passed
+    outputs = model(inputs, mode='tensor')
+    valid = inputs['clip_mask'].numpy()
+    for side in ('start', 'end'):
+        found = outputs[f'{side}_logits'].detach().numpy()[valid]
+        expected = golden[f'out/{side}_logits_paired'][valid]
+        assert relative_error(found, expected) < OUTPUT_TOLERANCE
+
+
+def test_span_logits_of_each_query_in_every_video_equal_the_original(passed):
+    golden, model, inputs, _ = passed
+    pairs = model.encode_pair(inputs)
+    size, length = pairs.clip_mask.shape
+    rows = torch.arange(size).expand(size, size)
+    queries = model.span_predictor.map_queries(pairs.queries)
+    similarity = similarity_in_videos(queries, pairs.level(3), rows)
+    start, end = model.span_predictor(similarity, pairs.clip_mask[rows], model.padding)
+    valid = pairs.clip_mask.expand(size, size, length).numpy()
+    for side, logits in (('start', start), ('end', end)):
+        expected = golden[f'out/{side}_logits_all_pairs'][valid]
+        assert relative_error(logits.detach().numpy()[valid], expected) < OUTPUT_TOLERANCE
+
+
+def test_losses_equal_the_original(passed):
+    golden, model, inputs, raw = passed
+    losses = model(inputs, samples(raw), mode='loss')
+    for ours, theirs in LOSS_NAMES.items():
+        assert losses[ours].item() == pytest.approx(
+            golden[f'loss/{theirs}'].item(), rel=OUTPUT_TOLERANCE
+        )
+    total = sum(losses.values()).item()
+    assert total == pytest.approx(golden['loss/loss_overall'].item(), rel=OUTPUT_TOLERANCE)
+
+
+def test_gradients_of_every_parameter_equal_the_original(passed):
+    golden, model, inputs, raw = passed
+    model.zero_grad()
+    sum(model(inputs, samples(raw), mode='loss').values()).backward()
+    expected = convert_state_dict(as_tensors(arrays_below(golden, 'grad/')))
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        scale = expected[name].abs().max()
+        if name.endswith('key.bias'):
+            # Softmax does not see what all keys have in common: this gradient is 0, and both
+            # sides hold rounding. Its scale is that of the weight beside it.
+            scale = expected[name.replace('bias', 'weight')].abs().max()
+        error = (gradient - expected[name]).abs().max() / scale
+        assert error < GRADIENT_TOLERANCE, name
