@@ -4,7 +4,7 @@ _base_ = 'relocl_tvr.py'
 data_root = 'data/planted/'
 channels = dict(video=256, subtitle=96, query=96)
 embed_dims = 128
-max_epochs = 20
+max_epochs = 8
 
 files = dict(data_root=data_root, channels=channels)
 corpus = dict(corpus_dataloader=dict(dataset=files))

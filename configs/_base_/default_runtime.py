@@ -12,6 +12,7 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    check_checkpoint=dict(type='CheckpointCheckHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -58,13 +58,13 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         InputError: The file is missing, or a line is no JSON object.
     """
     path = open_annotation(path)
-    with path.open(encoding='utf-8') as lines:
+    with path.open('rb') as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as e:
+            except (json.JSONDecodeError, UnicodeDecodeError) as e:
                 raise InputError(
                     f'{path}:{number}: not a line of JSON ({e}); expected one object a line. '
                     'Mend or remove the line'

@@ -1,7 +1,7 @@
 """Loops, hooks, optimizers, schedules and checkpoints."""
 
 from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
-from reloclnet_mm.engine.hooks import HardNegativeHook, RecallTableHook
+from reloclnet_mm.engine.hooks import CheckpointCheckHook, HardNegativeHook, RecallTableHook
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
 from reloclnet_mm.engine.optimizers import BertAdam
 from reloclnet_mm.engine.schedulers import BertLinearLR
@@ -10,6 +10,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'BertAdam',
     'BertLinearLR',
+    'CheckpointCheckHook',
     'CorpusTestLoop',
     'CorpusValLoop',
     'HardNegativeHook',

@@ -1,10 +1,12 @@
 """ReLoCLNet (Zhang et al., SIGIR 2021)."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -202,7 +204,15 @@ class ReLoCLNet(BaseModel):
         parts = [self._encode_videos(self.data_preprocessor(batch)) for batch in batches]
         if not parts:
             raise InputError('the corpus has no video to rank')
-        return VideoCorpus.merge(parts)
+        corpus = VideoCorpus.merge(parts)
+        if len(corpus) < self.ranking.num_videos:
+            print_log(
+                f'the corpus has {len(corpus)} videos, fewer than test_cfg.num_videos='
+                f'{self.ranking.num_videos}: all of them are ranked for each query',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return corpus
 
     def _encode_videos(self, data: dict) -> VideoCorpus:
         inputs, samples = data['inputs'], data['data_samples']

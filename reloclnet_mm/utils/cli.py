@@ -1,8 +1,15 @@
 """What the command-line tools share."""
 
+import argparse
+import os
+import os.path as osp
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 from reloclnet_mm.errors import InputError
 
@@ -17,3 +24,44 @@ def input_errors_end_the_program() -> Iterator[None]:
         yield
     except InputError as e:
         sys.exit('error: ' + str(e).rsplit('InputError: ', 1)[-1].strip())
+
+
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with what every mm tool that runs a config accepts."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings that override the config: key=value, key="[a,b]", key.nested=value',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with what :func:`run_parser` accepts put into it.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if not osp.isfile(args.config):
+        raise InputError(f'{args.config}: no such file; expected a config, such as relocl_tvr.py')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config names, mmengine's own if none."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

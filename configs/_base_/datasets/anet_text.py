@@ -7,7 +7,7 @@ channels = dict(subtitle=384, query=384)
 video_index = 'video2dur_idx.json'
 clip_length = 2.0
 max_clips = 32
-max_query_tokens = 40
+max_query_tokens = 30
 batch_size = 128
 num_workers = 1
 

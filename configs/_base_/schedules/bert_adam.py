@@ -30,3 +30,4 @@ custom_hooks = [
     ),
     dict(type='RecallTableHook'),
 ]
+auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -1,0 +1,1 @@
+"""Making features out of raw text."""

@@ -1,0 +1,190 @@
+"""Recalls without training: the answer is the subtitle sentence nearest to the query.
+
+Embeddings are means over the tokens of a text encoder, compared by their cosine. Works on a
+folder that tools/dataset_converters/activitynet_text.py has written.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reloclnet_mm.datasets import TVRDataset
+from reloclnet_mm.datasets.annotation import read_video_index
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.evaluation.functional import first_moment_hits, first_video_hit, recall_at
+from reloclnet_mm.evaluation.table import recall_table
+from reloclnet_mm.features.subtitles import read_subtitles
+from reloclnet_mm.features.text import TextEncoder
+from reloclnet_mm.features.text_files import write_text_atomically
+
+TOP_K = (1, 5, 10, 100)
+IOU_THRESHOLDS = (0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The timed sentences of a corpus, one after another.
+
+    Attributes:
+        texts: S texts.
+        video_ids: (S,) the video of each.
+        moments: (S, 2) seconds.
+    """
+
+    texts: list[str]
+    video_ids: NDArray
+    moments: NDArray
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries with their answers.
+
+    Attributes:
+        texts: Q texts.
+        video_ids: (Q,) the right videos.
+        moments: Of each query (annotators, 2) seconds.
+    """
+
+    texts: list[str]
+    video_ids: NDArray
+    moments: list[NDArray]
+
+
+def read_sentences(task: Path, split: str) -> Sentences:
+    """The subtitle sentences of a split's videos."""
+    subtitles = read_subtitles(task / 'subtitles.jsonl')
+    videos = read_video_index(task / 'video2dur_idx.json', split)
+    found = [
+        (sentence.text, video.video_id, (sentence.start, sentence.end))
+        for name, video in videos.items()
+        for sentence in subtitles.get(name, ())
+    ]
+    if not found:
+        raise InputError(f'{task / "subtitles.jsonl"}: no sentence for any video of split {split}')
+    texts, video_ids, moments = zip(*found, strict=True)
+    return Sentences(list(texts), np.array(video_ids), np.array(moments))
+
+
+def read_queries(task: Path, split: str) -> Queries:
+    """The queries of a split."""
+    dataset = TVRDataset(
+        data_root=str(task),
+        ann_file=f'{split}.jsonl',
+        video_index='video2dur_idx.json',
+        split=split,
+        feature_files={},
+    )
+    records = [dataset.get_data_info(index) for index in range(len(dataset))]
+    for record in records:
+        if 'gt_moments' not in record:
+            raise InputError(
+                f'{task / split}.jsonl: query {record["query_id"]} has no answer to compare with; '
+                'choose a split with answers'
+            )
+    return Queries(
+        [record['query'] for record in records],
+        np.array([record['video_id'] for record in records]),
+        [record['gt_moments'] for record in records],
+    )
+
+
+def embed(encoder: TextEncoder, texts: Sequence[str]) -> NDArray:
+    """The unit vectors (texts, width) of the texts' mean tokens."""
+    means = np.stack([rows.mean(0) for rows in encoder.encode(texts)])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def distinct_in_order(values: NDArray) -> NDArray:
+    """Each value once, in the order of first occurrence."""
+    distinct, first = np.unique(values, return_index=True)
+    return distinct[np.argsort(first)]
+
+
+def nearest_sentence_recalls(
+    similarity: NDArray, sentences: Sentences, queries: Queries
+) -> dict[str, float]:
+    """Rank sentences by similarity, and videos by their best sentence.
+
+    Args:
+        similarity: (Q, S).
+        sentences: S sentences.
+        queries: Q queries with answers.
+
+    Returns:
+        ``VR/R{K}``, ``SVMR/R{K}@{IoU}`` and ``VCMR/R{K}@{IoU}`` in percent.
+    """
+    ranks: dict[str, list] = {'VR': [], 'SVMR': [], 'VCMR': []}
+    thresholds = np.array(IOU_THRESHOLDS)
+    answers = zip(similarity, queries.video_ids, queries.moments, strict=True)
+    for scores, video_id, moments in answers:
+        order = np.argsort(-scores, kind='stable')
+        own = order[sentences.video_ids[order] == video_id]
+        ranked_videos = distinct_in_order(sentences.video_ids[order])
+        ranks['VR'].append(first_video_hit(ranked_videos, video_id))
+        for task, ranked in (('SVMR', own), ('VCMR', order)):
+            ranks[task].append(
+                first_moment_hits(
+                    sentences.video_ids[ranked],
+                    sentences.moments[ranked],
+                    video_id,
+                    moments,
+                    thresholds,
+                )
+            )
+    recalls = {f'VR/R{k}': recall_at(np.array(ranks['VR']), k) for k in TOP_K}
+    for task in ('SVMR', 'VCMR'):
+        for threshold, hits in zip(IOU_THRESHOLDS, np.array(ranks[task]).T, strict=True):
+            recalls |= {f'{task}/R{k}@{threshold}': recall_at(hits, k) for k in TOP_K}
+    return recalls
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, encode, rank, report."""
+    sentences, queries = (read(args.task, args.split) for read in (read_sentences, read_queries))
+    encoder = TextEncoder(
+        args.encoder, max_tokens=args.max_tokens, batch_size=args.batch_size, device=args.device
+    )
+    similarity = embed(encoder, queries.texts) @ embed(encoder, sentences.texts).T
+    recalls = nearest_sentence_recalls(similarity, sentences, queries)
+    print(f'{len(queries.texts)} queries, {len(sentences.texts)} sentences')
+    print(recall_table(recalls))
+    if args.out:
+        write_text_atomically(args.out, json.dumps(recalls, indent=2) + '\n')
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('task', type=Path, help='folder with annotation, index and subtitles')
+    parser.add_argument(
+        '--encoder',
+        required=True,
+        metavar='PATH_OR_HUB_ID',
+        help='an encoder that transformers loads: its folder, or its id on the hub',
+    )
+    defaults = 'default: %(default)s'
+    parser.add_argument('--split', default='val', help=defaults)
+    parser.add_argument('--max-tokens', type=int, default=64, help=f'of a text ({defaults})')
+    parser.add_argument('--batch-size', type=int, default=32, help=f'texts ({defaults})')
+    parser.add_argument('--device', default='cpu', help=f'of the encoder ({defaults})')
+    parser.add_argument('--out', type=Path, help='JSON file for the recalls')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        run(parse_args())
+    except InputError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,175 @@
+"""Write text features in TVR's layout: of queries, and of timed sentences clip by clip.
+
+A run that was stopped goes on where it was when started again with the same arguments.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.annotations import read_query_texts, read_video_durations
+from reloclnet_mm.features.extraction import count_outside, extract_queries, extract_sentences
+from reloclnet_mm.features.feature_writer import FeatureWriter
+from reloclnet_mm.features.subtitles import TimedSentence, read_subtitles
+from reloclnet_mm.features.text import TextEncoder
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def make_encoder(args: argparse.Namespace) -> TextEncoder:
+    """The encoder of the command line."""
+    return TextEncoder(
+        args.encoder, max_tokens=args.max_tokens, batch_size=args.batch_size, device=args.device
+    )
+
+
+def encoder_settings(encoder: TextEncoder) -> dict[str, str | int]:
+    """What of the encoder the features depend on."""
+    return {'encoder': encoder.name, 'width': encoder.width, 'max_tokens': encoder.max_tokens}
+
+
+def report_long(encoder: TextEncoder, texts: list[str]) -> None:
+    """Say how many texts are cut."""
+    num_long = encoder.count_long(texts)
+    if num_long:
+        print(f'{num_long} of {len(texts)} texts cut to {encoder.max_tokens} tokens')
+
+
+def progress_bar(total: int, unit: str) -> 'tqdm':
+    """A bar on standard error."""
+    from tqdm import tqdm  # an optional extra, as is transformers
+
+    return tqdm(total=total, unit=unit)
+
+
+def run_queries(args: argparse.Namespace) -> None:
+    """Features of queries."""
+    texts = read_query_texts(args.annotations)
+    encoder = make_encoder(args)
+    out = FeatureWriter(args.out, {'kind': 'queries', **encoder_settings(encoder)}, args.dtype)
+    todo = len(out.missing(texts))
+    print(f'{len(texts)} queries, {len(texts) - todo} of them in {args.out} already')
+    report_long(encoder, list(texts.values()))
+    with progress_bar(todo, 'query') as bar:
+        extract_queries(texts, encoder, out, bar.update)
+
+
+def report_coverage(
+    subtitles: dict[str, list[TimedSentence]],
+    durations: dict[str, float],
+    clip_length: float,
+    source: Path,
+) -> None:
+    """Say what of the corpus has no text, and what text has no place in the corpus."""
+    without = sum(not subtitles.get(name) for name in durations)
+    unknown = [name for name in subtitles if name not in durations]
+    print(f'{len(durations)} videos in the index, {without} of them without text: zeros')
+    if unknown:
+        print(
+            f'{len(unknown)} of {len(subtitles)} videos of {source}, such as {unknown[0]}, '
+            'are not in the index: left out'
+        )
+    num_outside = count_outside(subtitles, durations, clip_length)
+    if num_outside:
+        print(f'{num_outside} sentences lie after the end of their video: left out')
+    if without == len(durations):
+        raise InputError(
+            f'{source}: no text for any video of the index; expected the names of the index, '
+            f'such as {next(iter(durations))}'
+        )
+
+
+def run_sentences(args: argparse.Namespace) -> None:
+    """Features of timed sentences."""
+    if not 0 < args.clip_length < math.inf:
+        raise InputError(f'--clip-length {args.clip_length}, expected positive seconds')
+    durations = read_video_durations(args.video_index)
+    subtitles = read_subtitles(args.source)
+    report_coverage(subtitles, durations, args.clip_length, args.source)
+    encoder = make_encoder(args)
+    settings = {'kind': 'sentences', 'clip_length': args.clip_length, 'pool': args.pool}
+    out = FeatureWriter(args.out, settings | encoder_settings(encoder), args.dtype)
+    names = out.missing(durations)
+    print(f'{len(durations) - len(names)} videos in {args.out} already')
+    texts = [sentence.text for name in names for sentence in subtitles.get(name, ())]
+    report_long(encoder, texts)
+    with progress_bar(len(texts), 'sentence') as bar:
+        extract_sentences(
+            subtitles,
+            durations,
+            encoder,
+            out,
+            clip_length=args.clip_length,
+            pool=args.pool,
+            advance=bar.update,
+        )
+
+
+def common_arguments() -> argparse.ArgumentParser:
+    """What queries and sentences share."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        '--encoder',
+        required=True,
+        metavar='PATH_OR_HUB_ID',
+        help='an encoder that transformers loads: its folder, or its id on the hub',
+    )
+    parser.add_argument('--out', required=True, type=Path, help='the h5 file to write')
+    defaults = 'default: %(default)s'
+    parser.add_argument('--max-tokens', type=int, default=64, help=f'of a text ({defaults})')
+    parser.add_argument('--batch-size', type=int, default=32, help=f'texts ({defaults})')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parser.add_argument('--device', default=device, help=f'of the encoder ({defaults})')
+    parser.add_argument(
+        '--dtype',
+        choices=['float32', 'float16'],
+        default='float32',
+        help=f'of the file ({defaults})',
+    )
+    return parser
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    common = common_arguments()
+    queries = commands.add_parser(
+        'queries', parents=[common], help='a row a token; key: desc_id of the query'
+    )
+    queries.add_argument('annotations', nargs='+', type=Path, metavar='ANN.jsonl')
+    queries.set_defaults(run=run_queries)
+    sentences = commands.add_parser(
+        'sentences', parents=[common], help='a row a clip; key: name of the video'
+    )
+    sentences.add_argument(
+        'source', type=Path, help='subtitles: jsonl, or a folder of <video name>.srt or .vtt'
+    )
+    sentences.add_argument('--video-index', type=Path, required=True, help='video2dur_idx.json')
+    sentences.add_argument(
+        '--clip-length', type=float, default=1.5, help='s (default: %(default)s)'
+    )
+    sentences.add_argument('--pool', choices=['max', 'mean'], required=True, help='over tokens')
+    sentences.set_defaults(run=run_sentences)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    try:
+        args.run(args)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('stopped; the same command goes on from here')
+
+
+if __name__ == '__main__':
+    main()
