@@ -4,7 +4,7 @@ _base_ = 'relocl_tvr.py'
 data_root = 'data/planted/'
 channels = dict(video=256, subtitle=96, query=96)
 embed_dims = 128
-max_epochs = 8
+max_epochs = 6
 
 files = dict(data_root=data_root, channels=channels)
 corpus = dict(corpus_dataloader=dict(dataset=files))
@@ -18,6 +18,7 @@ model = dict(
     streams=dict(video=channels['video'] + 2, subtitle=channels['subtitle'] + 2),
     query_channels=channels['query'],
     embed_dims=embed_dims,
+    dropout=0.0,
 )
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
