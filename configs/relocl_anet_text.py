@@ -24,7 +24,12 @@ model = dict(
     test_cfg=dict(alpha=20.0, min_span=1, max_span={{_base_.max_clips}}),
 )
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+# The two convolutions start from random kernels, and a step moves a weight by the learning rate at
+# most: with so few steps they need a larger one to get anywhere.
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(custom_keys={'start_conv': dict(lr_mult=20), 'end_conv': dict(lr_mult=20)}),
+)
 
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].update(begin=0)

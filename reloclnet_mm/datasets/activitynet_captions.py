@@ -23,10 +23,16 @@ def read_videos(path: str) -> dict[str, dict[str, Any]]:
     if not isinstance(videos, dict) or not videos:
         raise InputError(
             f'{path}: expected an object {{video: {{duration, timestamps, sentences}}}} with a '
-            f'video or more, found {type(videos).__name__} of {len(videos)}'
+            f'video or more, found {"an empty" if not videos else "a"} {type(videos).__name__}; '
+            'fetch it again'
         )
     for name, video in videos.items():
         where = f'{path}: video {name!r}'
+        if not isinstance(video, dict):
+            raise InputError(
+                f'{where}: found a {type(video).__name__}, expected an object {{duration, '
+                'timestamps, sentences}; mend or remove the entry'
+            )
         missing = {'duration', 'timestamps', 'sentences'} - set(video)
         if missing:
             raise InputError(f'{where}: found no {sorted(missing)}; mend or remove the entry')
@@ -37,6 +43,17 @@ def read_videos(path: str) -> dict[str, dict[str, Any]]:
                 f'{len(video["sentences"])} sentences, expected one each; mend or remove the entry'
             )
     return videos
+
+
+def in_order(times: Any) -> tuple[Any, bool]:
+    """The times of a segment with the earlier first, and whether they were swapped.
+
+    What is no pair of numbers is left as it is, for the check of moments to name.
+    """
+    is_pair = isinstance(times, list) and len(times) == 2
+    if is_pair and all(isinstance(x, (int, float)) for x in times) and times[1] < times[0]:
+        return times[::-1], True
+    return times, False
 
 
 @DATASETS.register_module()
@@ -61,10 +78,9 @@ class ActivityNetCaptionsDataset(MomentRetrievalDataset):
             pairs = zip(video['timestamps'], video['sentences'], strict=True)
             for number, (times, sentence) in enumerate(pairs):
                 where = f'{self.ann_file}: video {name!r}, sentence {number}'
-                num_swapped += times[1] < times[0]
-                moment, cut = check_moment(
-                    sorted(times), video['duration'], where, self.end_tolerance
-                )
+                times, swapped = in_order(times)
+                num_swapped += swapped
+                moment, cut = check_moment(times, video['duration'], where, self.end_tolerance)
                 num_cut += cut
                 records.append(
                     dict(

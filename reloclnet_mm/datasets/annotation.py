@@ -71,8 +71,8 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 ) from e
             if not isinstance(record, dict):
                 raise InputError(
-                    f'{path}:{number}: found a JSON {type(record).__name__}, expected an object '
-                    'with desc and desc_id. Mend or remove the line'
+                    f'{path}:{number}: found a JSON {type(record).__name__}, expected an object. '
+                    'Mend or remove the line'
                 )
             yield number, record
 
@@ -94,9 +94,22 @@ def read_video_index(path: str | Path, split: str) -> dict[str, VideoInfo]:
             f"{path}: found {found}, expected a split {split!r}; set the data set's split to one "
             'that the file has'
         )
-    return {
+    videos = {
         name: _video_info(entry, f'{path}: video {name!r}') for name, entry in index[split].items()
     }
+    _check_unique_ids(videos, path)
+    return videos
+
+
+def _check_unique_ids(videos: dict[str, VideoInfo], path: str | Path) -> None:
+    first: dict[int, str] = {}
+    for name, video in videos.items():
+        other = first.setdefault(video.video_id, name)
+        if other != name:
+            raise InputError(
+                f'{path}: videos {other!r} and {name!r} have the index {video.video_id} both; '
+                'expected one of its own for each, for predictions name a video by it. Mend one'
+            )
 
 
 def _video_info(entry: Any, where: str) -> VideoInfo:
@@ -119,9 +132,10 @@ def check_duration(duration: float, where: str) -> float:
     Raises:
         InputError: It is not.
     """
-    if not (math.isfinite(duration) and duration > 0):
+    is_number = isinstance(duration, (int, float)) and math.isfinite(duration)
+    if not (is_number and duration > 0):
         raise InputError(
-            f'{where}: found a duration of {duration} s, expected a positive number; '
+            f'{where}: found a duration of {duration!r} s, expected a positive number; '
             'mend or remove the entry'
         )
     return duration

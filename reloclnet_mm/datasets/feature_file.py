@@ -46,8 +46,10 @@ class FeatureFile:
                 f'{next(iter(file), None)!r}); extract them, or remove what names them from the '
                 'annotation'
             )
-        rows = file[key][:max_rows].astype(np.float32, copy=False)
-        self._check(key, rows)
+        array = file[key]
+        self._check_shape(key, getattr(array, 'shape', ()))
+        rows = array[:max_rows].astype(np.float32, copy=False)
+        self._check_finite(key, rows)
         return rows
 
     def close(self) -> None:
@@ -71,28 +73,30 @@ class FeatureFile:
             self._owner = os.getpid()
         return self._file
 
-    def _check(self, key: str, rows: np.ndarray) -> None:
+    def _check_shape(self, key: str, shape: tuple[int, ...]) -> None:
         where = f'{self.path}: key {key!r}'
-        if rows.ndim != 2:
+        if len(shape) != 2:
             raise InputError(
-                f'{where}: found an array of shape {rows.shape}, expected (rows, channels); '
+                f'{where}: found an array of shape {shape}, expected (rows, channels); '
                 'extract it again'
             )
-        if self.channels is not None and rows.shape[1] != self.channels:
+        if self.channels is not None and shape[1] != self.channels:
             raise InputError(
-                f'{where}: found rows {rows.shape[1]} wide, expected {self.channels}; set channels '
+                f'{where}: found rows {shape[1]} wide, expected {self.channels}; set channels '
                 "of the data set and the model's streams or query_channels to the width of your "
                 'features'
             )
-        if len(rows) == 0:
+        if shape[0] == 0:
             raise InputError(
                 f'{where}: found no rows, expected one a clip or token; extract it again'
             )
+
+    def _check_finite(self, key: str, rows: np.ndarray) -> None:
         if not np.isfinite(rows).all():
             bad = int((~np.isfinite(rows).all(1)).argmax())
             raise InputError(
-                f'{where}: found NaN or infinity in row {bad}, expected finite numbers; '
-                'extract it again'
+                f'{self.path}: key {key!r}: found NaN or infinity in row {bad}, expected '
+                'finite numbers; extract it again'
             )
 
     def __getstate__(self) -> dict:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import TRANSFORMS
 
 
@@ -129,12 +130,22 @@ class NormalizeFeatures(BaseTransform):
         self.names = tuple(names)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Normalize what is there of the named."""
+        """Normalize.
+
+        Raises:
+            InputError: Something named was not loaded.
+        """
         for name in self.names:
-            if name == 'query':
-                results['query_tokens'] = normalize_rows(results['query_tokens'])
-            else:
-                results['clips'][name] = normalize_rows(results['clips'][name])
+            holder, key = (
+                (results, 'query_tokens') if name == 'query' else (results.get('clips', {}), name)
+            )
+            if key not in holder:
+                raise InputError(
+                    f'NormalizeFeatures: found the streams {sorted(results.get("clips", {}))}, '
+                    f'expected {name!r} among what is loaded; load it in an earlier transform, or '
+                    'remove it from names'
+                )
+            holder[key] = normalize_rows(holder[key])
         return results
 
 
@@ -162,7 +173,16 @@ class MomentToSpan(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``gt_span``."""
+        """Add ``gt_span``.
+
+        Raises:
+            InputError: The query has no answer.
+        """
+        if 'gt_moments' not in results:
+            raise InputError(
+                f'MomentToSpan: query {results["query_id"]!r} has no moment in the annotation, '
+                'and training needs one; use a split with answers, or remove the line'
+            )
         results['gt_span'] = moment_to_span(
             results['gt_moments'][0], results['seconds_per_clip'], results['num_clips']
         )
