@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_corpus import write_corpus
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -17,3 +18,30 @@ def pytest_addoption(parser):
 @pytest.fixture(scope='session')
 def repository():
     return REPOSITORY
+
+
+@pytest.fixture
+def corpus_folder(tmp_path):
+    """A corpus of a few videos that a test may damage."""
+    return write_corpus(tmp_path / 'corpus')
+
+
+@pytest.fixture
+def warnings_logged(monkeypatch):
+    """The messages that mmengine's print_log got at WARNING, in the package's modules."""
+    messages = []
+
+    def note(message, logger=None, level=None):
+        messages.append(message)
+
+    for module in ('datasets.base', 'models.reloclnet'):
+        monkeypatch.setattr(f'reloclnet_mm.{module}.print_log', note)
+    return messages
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_are_not_prettified():
+    """Spare the seconds that a Runner takes to format its config, four times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, False))
+        yield

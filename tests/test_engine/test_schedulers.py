@@ -1,0 +1,107 @@
+"""BERT's schedule at every step, from its formula."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import PARAM_SCHEDULERS
+from tiny_corpus import tiny_runner
+
+from reloclnet_mm.engine.schedulers import BertLinearLR
+
+
+def formula(step, total, warmup):
+    """As the design has it: t/(w·T) while t/T < w, then max((t/T - 1)/(w - 1), 0)."""
+    if step / total < warmup:
+        return step / (warmup * total)
+    return max((step / total - 1) / (warmup - 1), 0)
+
+
+def optimizer(*rates):
+    groups = [dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr) for lr in rates]
+    return torch.optim.SGD(groups, lr=1.0)
+
+
+def rates_of(scheduler, steps):
+    rates = []
+    for _ in range(steps):
+        rates.append([group['lr'] for group in scheduler.optimizer.param_groups])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return rates
+
+
+# 10 % of 25 steps is 2.5: warm-up ends between two steps.
+@pytest.mark.parametrize(('total', 'warmup'), [(25, 0.1), (100, 0.01), (10, 0.5), (7, 0.0)])
+def test_every_step_follows_the_formula(total, warmup):
+    scheduler = BertLinearLR(optimizer(2.0, 0.5), warmup=warmup, end=total, by_epoch=False)
+    for step, (first, second) in enumerate(rates_of(scheduler, total)):
+        assert first == pytest.approx(2.0 * formula(step, total, warmup), abs=1e-12)
+        assert second == pytest.approx(0.5 * formula(step, total, warmup), abs=1e-12)
+
+
+def test_the_first_steps_with_a_broken_warmup_worked_by_hand():
+    scheduler = BertLinearLR(optimizer(1.0), warmup=0.1, end=25, by_epoch=False)
+    found = [rate for (rate,) in rates_of(scheduler, 5)]
+    assert found == pytest.approx([0, 0.4, 0.8, 22 / 22.5, 21 / 22.5])
+
+
+def test_epochs_are_converted_to_iterations():
+    scheduler = PARAM_SCHEDULERS.build(
+        dict(
+            type='reloclnet_mm.BertLinearLR',
+            warmup=0.1,
+            by_epoch=True,
+            begin=0,
+            end=5,
+            convert_to_iter_based=True,
+        ),
+        default_args=dict(optimizer=optimizer(1.0), epoch_length=5),
+    )
+    assert not scheduler.by_epoch
+    found = [rate for (rate,) in rates_of(scheduler, 25)]
+    assert found == pytest.approx([formula(step, 25, 0.1) for step in range(25)])
+
+
+class Rates(Hook):
+    """Notes the learning rate with which each step is made."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self):
+        self.found = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.found.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+
+def test_a_training_steps_along_the_formula_also_after_resuming(corpus_folder, tmp_path):
+    def trained(**settings):
+        runner = tiny_runner(
+            corpus_folder,
+            tmp_path,
+            epochs=3,
+            param_scheduler=[dict(type='BertLinearLR', warmup=0.2, convert_to_iter_based=True)],
+            custom_hooks=[],
+            **settings,
+        )
+        rates = Rates()
+        runner.register_hook(rates)
+        runner.train()
+        return rates.found
+
+    # 8 queries in batches of 3: 3 steps an epoch, 9 in all.
+    expected = [1e-4 * formula(step, 9, 0.2) for step in range(9)]
+    assert trained() == pytest.approx(expected)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    assert trained(resume=True) == pytest.approx(expected[6:])
+
+
+@pytest.mark.parametrize('warmup', [-0.1, 1.0])
+def test_a_warmup_that_is_no_share_is_refused(warmup):
+    with pytest.raises(ValueError, match='expected a share'):
+        BertLinearLR(optimizer(1.0), warmup=warmup, end=5)
+
+
+def test_a_schedule_without_an_end_is_refused():
+    with pytest.raises(ValueError, match='end is missing'):
+        BertLinearLR(optimizer(1.0))

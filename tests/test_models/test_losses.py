@@ -1,0 +1,220 @@
+"""Every loss against a naive version or a number worked by hand."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import log_softmax
+
+from reloclnet_mm.models.losses import (
+    FrameContrastiveLoss,
+    RankingLoss,
+    SpanLoss,
+    VideoContrastiveLoss,
+)
+from reloclnet_mm.models.losses.ranking import sample_negatives
+from reloclnet_mm.registry import MODELS
+
+STREAMS = ('video', 'subtitle')
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.fixture
+def batch(generator):
+    """Queries, clips and mask of four pairs with 6, 3, 1 and 5 clips."""
+    queries = {name: torch.randn(4, 5, generator=generator) for name in STREAMS}
+    clips = {name: torch.randn(4, 6, 5, generator=generator) for name in STREAMS}
+    return queries, clips, torch.arange(6) < torch.tensor([6, 3, 1, 5])[:, None]
+
+
+def others(size):
+    return torch.eye(size).bool()
+
+
+# Ranking.
+
+
+@pytest.mark.parametrize(
+    ('kind', 'query_loss', 'video_loss'),
+    [
+        # Rows: 0.1 + 0.5 - 0.9 < 0; 0.1 + 0.8 - 0.3 = 0.6. Columns: 0.1 + 0.8 - 0.9 = 0; 0.3.
+        ('hinge', (0 + 0.6) / 2, (0 + 0.3) / 2),
+        (
+            'lse',
+            (math.log1p(math.exp(-0.4)) + math.log1p(math.exp(0.5))) / 2,
+            (math.log1p(math.exp(-0.1)) + math.log1p(math.exp(0.2))) / 2,
+        ),
+    ],
+)
+def test_the_ranking_loss_of_two_pairs_worked_by_hand(kind, query_loss, video_loss):
+    scores = torch.tensor([[0.9, 0.5], [0.8, 0.3]])
+    found = RankingLoss(kind=kind, margin=0.1)(scores, others(2))
+    torch.testing.assert_close(torch.stack(found), torch.tensor([query_loss, video_loss]))
+    weighted = RankingLoss(kind=kind, margin=0.1, query_weight=2.0, video_weight=0.5)
+    torch.testing.assert_close(
+        torch.stack(weighted(scores, others(2))), torch.tensor([2 * query_loss, 0.5 * video_loss])
+    )
+
+
+def test_negatives_are_drawn_uniformly_from_all_others(generator):
+    scores = torch.randn(1, 6, generator=generator).expand(12000, 6)
+    excluded = torch.tensor([False, True, False, False, True, False]).expand(12000, 6)
+    torch.manual_seed(0)
+    counts = sample_negatives(scores, excluded, None).bincount(minlength=6)
+    assert counts[[1, 4]].tolist() == [0, 0]
+    # Five standard deviations of a binomial of 12,000 draws at 1/4: 237.
+    assert (counts[[0, 2, 3, 5]] - 3000).abs().max() < 237
+
+
+def test_hard_negatives_are_drawn_uniformly_from_the_best_of_the_pool():
+    scores = torch.tensor([0.1, 0.9, 0.8, 0.2, 0.7, 0.3]).expand(9000, 6)
+    excluded = torch.tensor([False, True, False, False, False, False]).expand(9000, 6)
+    torch.manual_seed(0)
+    counts = sample_negatives(scores, excluded, 3).bincount(minlength=6)
+    assert counts[[0, 1, 3]].tolist() == [0, 0, 0]
+    assert (counts[[2, 4, 5]] - 3000).abs().max() < 5 * math.sqrt(9000 * 2 / 9)
+
+
+def test_a_pool_larger_than_the_batch_is_the_batch():
+    torch.manual_seed(0)
+    drawn = sample_negatives(torch.rand(500, 3), torch.eye(3).bool().repeat(167, 1)[:500], 20)
+    own = torch.arange(500) % 3
+    assert set(drawn.tolist()) == {0, 1, 2}
+    assert not (drawn == own).any()
+
+
+def test_queries_of_the_same_video_are_negatives_only_unless_masked():
+    # Queries 0 and 1 share a video; the other query of the video scores best of all.
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    scores = torch.tensor([[0.5, 0.9, 0.2], [0.9, 0.5, 0.2], [0.1, 0.1, 0.6]])
+    hard = dict(margin=0.1, pool_size=1)
+    by_query, _ = RankingLoss(**hard)(scores, same)
+    assert float(by_query) == pytest.approx((0.5 + 0.5 + 0) / 3)
+    by_query, by_video = RankingLoss(**hard, mask_same_video=True)(scores, same)
+    assert float(by_query) == 0
+    assert float(by_video) == 0
+
+
+def test_pairs_of_one_video_have_no_ranking_loss_when_masked():
+    scores = torch.rand(3, 3, requires_grad=True)
+    losses = RankingLoss(kind='lse', mask_same_video=True)(scores, torch.ones(3, 3).bool())
+    assert [loss.item() for loss in losses] == [0, 0]
+    sum(losses).backward()
+    assert torch.equal(scores.grad, torch.zeros(3, 3))
+
+
+def test_a_batch_of_one_has_no_ranking_loss():
+    losses = RankingLoss(kind='lse')(torch.tensor([[0.3]]), others(1))
+    assert [float(loss) for loss in losses] == [0, 0]
+
+
+# Span.
+
+
+def test_the_span_loss_is_the_two_cross_entropies(generator):
+    start, end = (torch.randn(3, 5, generator=generator) for _ in range(2))
+    spans = torch.tensor([[0, 4], [2, 2], [1, 3]])
+    expected = -sum(
+        float(log_softmax(start[b], 0)[i] + log_softmax(end[b], 0)[j])
+        for b, (i, j) in enumerate(spans.tolist())
+    )
+    found = SpanLoss(loss_weight=0.01)(start, end, spans)
+    assert float(found) == pytest.approx(0.01 * expected / 3, rel=1e-5)
+
+
+def test_masked_clips_have_no_part_in_the_span_loss():
+    low = torch.finfo(torch.float32).min
+    logits = torch.tensor([[0.0, 0.0, low, low]])
+    found = SpanLoss(loss_weight=1.0)(logits, logits, torch.tensor([[0, 1]]))
+    assert float(found) == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
+# FrameCL.
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+def naive_frame_loss(queries, clips, mask, spans):
+    total = 0.0
+    for name in queries:
+        for b in range(len(spans)):
+            inside, outside = [], []
+            for i in range(int(mask[b].sum())):
+                r = float(queries[name][b] @ clips[name][b, i])
+                if spans[b][0] <= i <= spans[b][1]:
+                    inside.append(math.log(2) - softplus(-r))
+                else:
+                    outside.append(softplus(-r) + r - math.log(2))
+            negative = sum(outside) / len(outside) if outside else 0.0
+            total += negative - sum(inside) / len(inside)
+    return total / len(spans) / len(queries)
+
+
+def test_framecl_equals_the_naive_loop_also_where_a_moment_covers_its_video(batch):
+    spans = [[2, 3], [0, 2], [0, 0], [4, 4]]
+    found = FrameContrastiveLoss(loss_weight=0.03)(*batch, torch.tensor(spans))
+    assert float(found) == pytest.approx(0.03 * naive_frame_loss(*batch, spans), rel=1e-5)
+
+
+def test_framecl_of_one_stream_is_the_loss_of_that_stream(batch):
+    queries, clips, mask = batch
+    one = [{'video': x['video']} for x in (queries, clips)]
+    spans = [[2, 3], [0, 1], [0, 0], [4, 4]]
+    found = FrameContrastiveLoss(loss_weight=1.0)(*one, mask, torch.tensor(spans))
+    assert float(found) == pytest.approx(naive_frame_loss(*one, mask, spans), rel=1e-5)
+
+
+# VideoCL.
+
+
+def naive_video_loss(queries, clips, mask, same_video=None):
+    size = len(mask)
+    x = [[0.0] * size for _ in range(size)]
+    for i in range(size):
+        for j in range(size):
+            for name in queries:
+                x[i][j] += max(
+                    float(queries[name][i] @ clips[name][j, n]) for n in range(int(mask[j].sum()))
+                ) / len(queries)
+    total = 0.0
+    for i in range(size):
+        rivals = 0.0
+        for j in range(size):
+            if same_video is None or i == j or not same_video[i][j]:
+                rivals += math.exp(x[i][j]) + math.exp(x[j][i])
+        total += math.log(rivals) - x[i][i]
+    return total / size
+
+
+def test_videocl_equals_the_naive_double_loop(batch):
+    found = VideoContrastiveLoss(loss_weight=0.03)(*batch, others(4))
+    assert float(found) == pytest.approx(0.03 * naive_video_loss(*batch), rel=1e-5)
+
+
+@pytest.mark.parametrize('mask_same_video', [False, True])
+def test_videocl_leaves_out_queries_of_the_same_video_only_where_asked(batch, mask_same_video):
+    same = torch.eye(4).bool()
+    same[0, 2] = same[2, 0] = True
+    found = VideoContrastiveLoss(mask_same_video=mask_same_video, loss_weight=1.0)(*batch, same)
+    expected = naive_video_loss(*batch, same.tolist() if mask_same_video else None)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_videocl_of_one_pair_is_the_logarithm_of_two(batch):
+    queries, clips, mask = batch
+    one = [{name: x[:1] for name, x in part.items()} for part in (queries, clips)]
+    found = VideoContrastiveLoss(loss_weight=1.0)(*one, mask[:1], others(1))
+    assert float(found) == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    'name', ['SpanLoss', 'FrameContrastiveLoss', 'VideoContrastiveLoss', 'RankingLoss']
+)
+def test_every_loss_is_registered(name):
+    assert MODELS.get(f'reloclnet_mm.{name}').__name__ == name

@@ -1,0 +1,148 @@
+"""Types of ours from other scopes, types of others from ours, and every config."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from tiny_corpus import REPOSITORY, tiny_model
+
+CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
+
+# Runs in a process of its own: in this one the package is imported already.
+LOOK_UP = """
+import json, sys
+from mmengine import registry
+registry.init_default_scope(sys.argv[1])
+found = {}
+for name in sys.argv[2:]:
+    place, type_name = name.split(':')
+    # As Registry.build looks types up.
+    with getattr(registry, place).switch_scope_and_registry(None) as chosen:
+        cls = chosen.get(type_name)
+    found[name] = None if cls is None else f'{cls.__module__}.{cls.__name__}'
+print('FOUND' + json.dumps(found))
+"""
+
+
+def look_up(scope, *names):
+    """Type names to the classes that a fresh process finds in a default scope."""
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', LOOK_UP, scope, *names],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.rpartition('FOUND')[2])
+
+
+def test_our_types_are_found_from_mmengine_without_imports():
+    assert look_up(
+        'mmengine',
+        'MODELS:reloclnet_mm.ReLoCLNet',
+        'DATASETS:reloclnet_mm.TVRDataset',
+        'LOOPS:reloclnet_mm.CorpusValLoop',
+        'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR',
+    ) == {
+        'MODELS:reloclnet_mm.ReLoCLNet': 'reloclnet_mm.models.reloclnet.ReLoCLNet',
+        'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
+        'LOOPS:reloclnet_mm.CorpusValLoop': 'reloclnet_mm.engine.loops.CorpusValLoop',
+        'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR': 'reloclnet_mm.engine.schedulers.BertLinearLR',
+    }
+
+
+# Models of mmaction2 1.2.0 cannot be imported (its wheel lacks a module), so none of the models.
+def test_our_types_are_found_from_mmaction_without_imports():
+    pytest.importorskip('mmaction')
+    assert look_up(
+        'mmaction',
+        'TRANSFORMS:reloclnet_mm.PoolClips',
+        'DATASETS:reloclnet_mm.TVRDataset',
+        'HOOKS:reloclnet_mm.HardNegativeHook',
+        'METRICS:reloclnet_mm.MomentRecall',
+    ) == {
+        'TRANSFORMS:reloclnet_mm.PoolClips': (
+            'reloclnet_mm.datasets.transforms.processing.PoolClips'
+        ),
+        'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
+        'HOOKS:reloclnet_mm.HardNegativeHook': 'reloclnet_mm.engine.hooks.HardNegativeHook',
+        'METRICS:reloclnet_mm.MomentRecall': 'reloclnet_mm.evaluation.metrics.MomentRecall',
+    }
+
+
+def test_types_of_mmaction_and_mmengine_are_found_from_ours():
+    pytest.importorskip('mmaction')
+    assert look_up(
+        'reloclnet_mm',
+        'METRICS:mmaction.AccMetric',
+        'TRANSFORMS:mmaction.LoadLocalizationFeature',
+        'HOOKS:EMAHook',
+        'MODELS:ReLoCLNet',
+    ) == {
+        'METRICS:mmaction.AccMetric': 'mmaction.evaluation.metrics.acc_metric.AccMetric',
+        'TRANSFORMS:mmaction.LoadLocalizationFeature': (
+            'mmaction.datasets.transforms.loading.LoadLocalizationFeature'
+        ),
+        'HOOKS:EMAHook': 'mmengine.hooks.ema_hook.EMAHook',
+        'MODELS:ReLoCLNet': 'reloclnet_mm.models.reloclnet.ReLoCLNet',
+    }
+
+
+def test_a_model_is_built_from_another_scope():
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        model = MODELS.build(tiny_model())
+    assert type(model).__module__ == 'reloclnet_mm.models.reloclnet'
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_a_model_that_fits_its_data(path):
+    cfg = Config.fromfile(path)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(cfg.model)
+    channels = cfg.train_dataloader.dataset.channels
+    streams = model.context_encoder.streams
+    assert set(channels) == {*streams, 'query'}
+    # Two position columns are appended to each stream.
+    for name, stream in streams.items():
+        assert stream.projection.linear.in_features == channels[name] + 2
+    assert model.query_encoder.projection.linear.in_features == channels['query']
+    pipeline = {t['type']: t for t in cfg.train_dataloader.dataset.pipeline}
+    max_clips = pipeline['PoolClips']['max_clips']
+    assert model.context_encoder.position.embedding.num_embeddings >= max_clips
+    max_tokens = pipeline['LoadQueryFeatures']['max_tokens']
+    assert model.query_encoder.position.embedding.num_embeddings >= max_tokens
+    inputs = dict(
+        query=torch.zeros(1, max_tokens, channels['query']),
+        query_mask=torch.ones(1, max_tokens).bool(),
+        clip_mask=torch.ones(1, max_clips).bool(),
+        **{name: torch.zeros(1, max_clips, channels[name] + 2) for name in streams},
+    )
+    assert model(inputs)['start_logits'].shape == (1, max_clips)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_measures_chance_over_the_spans_that_its_model_answers(path):
+    cfg = Config.fromfile(path)
+    (chance,) = [m for m in cfg.test_evaluator if m['type'] == 'ChanceRecall']
+    assert chance['min_span'] == cfg.model.test_cfg.min_span
+    assert chance['max_span'] == cfg.model.test_cfg.max_span
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_encodes_a_corpus_as_it_trains(path):
+    cfg = Config.fromfile(path)
+    training = [t for t in cfg.train_dataloader.dataset.pipeline if 'Query' not in t['type']]
+    training = [t for t in training if t['type'] != 'MomentToSpan' and t.get('names') != ['query']]
+    for loop in (cfg.val_cfg, cfg.test_cfg):
+        corpus = loop.corpus_dataloader.dataset
+        assert list(corpus.pipeline) == training
+        assert corpus.split == 'val'
+        assert corpus.channels == cfg.val_dataloader.dataset.channels
+        assert corpus.data_root == cfg.val_dataloader.dataset.data_root
+        assert corpus.ann_file == cfg.val_dataloader.dataset.video_index

@@ -1,0 +1,219 @@
+"""A corpus of a few videos in TVR's layout, and the config for it."""
+
+import itertools
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIG = REPOSITORY / 'configs' / 'relocl_tvr.py'
+
+CLIP_LENGTH = 1.5
+MAX_CLIPS = 8
+MAX_TOKENS = 4
+CHANNELS = dict(video=6, subtitle=5, query=4)
+FILES = dict(video='video.h5', subtitle='sub.h5', query='query.h5')
+INDEX = 'index.json'
+_RUNS = itertools.count()
+# Clips of each video: one of one clip, one longer than MAX_CLIPS, one of exactly as many.
+NUM_CLIPS = dict(
+    train=dict(a=5, b=11, c=7, d=8),
+    val=dict(e=6, f=8, g=1, h=13),
+)
+
+
+def write_corpus(folder, seed=0):
+    """Write features, annotations and index; returns the folder."""
+    rng = np.random.default_rng(seed)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index, query_id = {}, 0
+    with (
+        h5py.File(folder / FILES['video'], 'w') as video,
+        h5py.File(folder / FILES['subtitle'], 'w') as subtitle,
+        h5py.File(folder / FILES['query'], 'w') as query,
+    ):
+        for number, (split, videos) in enumerate(NUM_CLIPS.items()):
+            lines = []
+            index[split] = {}
+            for row, (name, clips) in enumerate(videos.items()):
+                duration = clips * CLIP_LENGTH
+                index[split][name] = [duration, 10 * number + row]
+                video[name] = features(rng, clips, CHANNELS['video'])
+                subtitle[name] = features(rng, clips, CHANNELS['subtitle'])
+                for query_type in ('v', 't'):
+                    start = float(rng.uniform(0, duration / 2))
+                    lines.append(
+                        dict(
+                            vid_name=name,
+                            duration=duration,
+                            ts=[start, start + duration / 3],
+                            desc=f'query {query_id} in video {name}',
+                            type=query_type,
+                            desc_id=query_id,
+                        )
+                    )
+                    query[str(query_id)] = features(rng, 2 + query_id % 4, CHANNELS['query'])
+                    query_id += 1
+            write_lines(folder / f'{split}.jsonl', lines)
+    (folder / INDEX).write_text(json.dumps(index))
+    return folder
+
+
+def features(rng, rows, channels):
+    return rng.standard_normal((rows, channels)).astype(np.float32)
+
+
+def write_lines(path, records):
+    path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def edit_line(path, number, **changes):
+    """Change fields of a line, from 1; None removes one."""
+    records = read_lines(path)
+    record = records[number - 1] | changes
+    records[number - 1] = {name: x for name, x in record.items() if x is not None}
+    write_lines(path, records)
+
+
+def edit_features(path, key, rows):
+    """Replace the array of a key; None removes the key."""
+    with h5py.File(path, 'r+') as file:
+        del file[key]
+        if rows is not None:
+            file[key] = rows
+
+
+def files_of(folder):
+    """Settings that both data sets have."""
+    return dict(data_root=str(folder), feature_files=FILES, channels=CHANNELS)
+
+
+def query_dataset(folder, split='train', pipeline=(), **others):
+    """Config of the data set of queries."""
+    settings = dict(
+        type='reloclnet_mm.TVRDataset',
+        ann_file=f'{split}.jsonl',
+        video_index=INDEX,
+        split=split,
+        pipeline=list(pipeline),
+        **files_of(folder),
+    )
+    return settings | others
+
+
+def corpus_dataset(folder, split='val', pipeline=(), **others):
+    """Config of the data set of videos."""
+    settings = dict(
+        type='reloclnet_mm.TVRCorpusDataset',
+        ann_file=INDEX,
+        split=split,
+        pipeline=list(pipeline),
+        **files_of(folder),
+    )
+    return settings | others
+
+
+def tiny_model(**changes):
+    """Config of the model at the corpus's widths."""
+    settings = dict(
+        type='reloclnet_mm.ReLoCLNet',
+        streams=dict(video=CHANNELS['video'] + 2, subtitle=CHANNELS['subtitle'] + 2),
+        query_channels=CHANNELS['query'],
+        embed_dims=16,
+        num_heads=2,
+        max_query_tokens=MAX_TOKENS,
+        max_clips=MAX_CLIPS,
+        loss_ranking=dict(type='reloclnet_mm.RankingLoss'),
+        loss_span=dict(type='reloclnet_mm.SpanLoss'),
+        loss_frame=dict(type='reloclnet_mm.FrameContrastiveLoss'),
+        loss_video=dict(type='reloclnet_mm.VideoContrastiveLoss'),
+        data_preprocessor=dict(type='reloclnet_mm.MomentDataPreprocessor'),
+        test_cfg=dict(num_videos=3, alpha=20.0, min_span=1, max_span=5, num_moments=10),
+    )
+    return settings | changes
+
+
+def tiny_config(folder, work_dir, epochs=1):
+    """configs/relocl_tvr.py shrunk to the corpus: small, in one process, quiet."""
+    cfg = Config.fromfile(CONFIG)
+    loading = dict(num_workers=0, persistent_workers=False)
+    dataset = files_of(folder)
+    corpus = dict(corpus_dataloader=dict(num_workers=0, dataset=dataset | dict(ann_file=INDEX)))
+    queries = {
+        split: dict(**loading, dataset=dataset | dict(ann_file=f'{split}.jsonl', video_index=INDEX))
+        for split in NUM_CLIPS
+    }
+    model = {name: x for name, x in tiny_model().items() if not isinstance(x, dict)}
+    cfg.merge_from_dict(
+        dict(
+            work_dir=str(work_dir),
+            experiment_name=f'tiny_{next(_RUNS)}',
+            train_dataloader=queries['train'] | dict(batch_size=3),
+            val_dataloader=queries['val'],
+            test_dataloader=queries['val'],
+            val_cfg=corpus,
+            test_cfg=corpus,
+            train_cfg=dict(max_epochs=epochs),
+            model=model | {name: tiny_model()[name] for name in ('streams', 'test_cfg')},
+            visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
+            log_level='WARNING',
+        )
+    )
+    for pipeline in pipelines_of(cfg):
+        for transform in pipeline:
+            if transform['type'] == 'LoadQueryFeatures':
+                transform['max_tokens'] = MAX_TOKENS
+            if transform['type'] == 'PoolClips':
+                transform['max_clips'] = MAX_CLIPS
+    return cfg
+
+
+def pipelines_of(cfg):
+    return [
+        cfg.train_dataloader.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+        cfg.test_dataloader.dataset.pipeline,
+        *(loop.corpus_dataloader.dataset.pipeline for loop in (cfg.val_cfg, cfg.test_cfg)),
+    ]
+
+
+def tiny_runner(folder, work_dir, **settings):
+    """A runner of :func:`tiny_config`, with some settings changed."""
+    cfg = tiny_config(folder, work_dir, settings.pop('epochs', 1))
+    cfg.merge_from_dict(settings)
+    return Runner.from_cfg(cfg)
+
+
+def random_inputs(batch, *, clips, tokens, streams=('video', 'subtitle'), seed=0):
+    """A padded batch as the data preprocessor leaves it.
+
+    Args:
+        batch: Number of samples.
+        clips: Valid clips of each sample; the first so many of the batch are used.
+        tokens: Valid tokens of each sample.
+        streams: Names.
+        seed: Of the features.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(lengths, channels):
+        longest = max(lengths[:batch])
+        mask = torch.arange(longest) < torch.tensor(lengths[:batch])[:, None]
+        rows = torch.randn(batch, longest, channels, generator=generator)
+        return rows * mask[..., None], mask
+
+    inputs = {}
+    inputs['query'], inputs['query_mask'] = draw(tokens, CHANNELS['query'])
+    for stream in streams:
+        inputs[stream], inputs['clip_mask'] = draw(clips, CHANNELS[stream] + 2)
+    return inputs
