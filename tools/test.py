@@ -5,10 +5,10 @@ import argparse
 from mmengine.config import Config
 
 from reloclnet_mm.utils.cli import (
-    build_runner,
     input_errors_end_the_program,
     read_config,
     run_parser,
+    run_with,
 )
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     """Build the runner and test."""
     args = parse_args()
     with input_errors_end_the_program():
-        build_runner(merge_args(read_config(args), args)).test()
+        run_with(merge_args(read_config(args), args), 'test')
 
 
 if __name__ == '__main__':

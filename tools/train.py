@@ -5,10 +5,10 @@ import argparse
 from mmengine.config import Config
 
 from reloclnet_mm.utils.cli import (
-    build_runner,
     input_errors_end_the_program,
     read_config,
     run_parser,
+    run_with,
 )
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     """Build the runner and train."""
     args = parse_args()
     with input_errors_end_the_program():
-        build_runner(merge_args(read_config(args), args)).train()
+        run_with(merge_args(read_config(args), args), 'train')
 
 
 if __name__ == '__main__':

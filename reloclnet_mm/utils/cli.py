@@ -3,9 +3,11 @@
 import argparse
 import os
 import os.path as osp
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -63,5 +65,35 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names, mmengine's own if none."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """The runner that the config names, mmengine's own if none.
+
+    Raises:
+        InputError: A class was given a setting that it does not have.
+    """
+    with unknown_settings_are_input_errors(cfg):
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def run_with(cfg: Config, method: Literal['train', 'test']) -> None:
+    """Build the runner and train or test; what is built late is checked like what is built first.
+
+    Raises:
+        InputError: Something of the input cannot be used.
+    """
+    runner = build_runner(cfg)
+    with unknown_settings_are_input_errors(cfg):
+        getattr(runner, method)()
+
+
+@contextmanager
+def unknown_settings_are_input_errors(cfg: Config) -> Iterator[None]:
+    """Turn what Python says of a keyword that a constructor lacks into an error of the config."""
+    try:
+        yield
+    except TypeError as e:
+        if 'class `' in str(e) and re.search('unexpected keyword|takes no arguments', str(e)):
+            raise InputError(
+                f'{cfg.filename}: {e}; expected only settings that the class has. '
+                'Correct the name of the key or remove it'
+            ) from e
+        raise
