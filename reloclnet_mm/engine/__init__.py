@@ -1,7 +1,12 @@
 """Loops, hooks, optimizers, schedules and checkpoints."""
 
 from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
-from reloclnet_mm.engine.hooks import CheckpointCheckHook, HardNegativeHook, RecallTableHook
+from reloclnet_mm.engine.hooks import (
+    CheckpointCheckHook,
+    HardNegativeHook,
+    RecallTableHook,
+    TrainingEarlyStoppingHook,
+)
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
 from reloclnet_mm.engine.optimizers import BertAdam
 from reloclnet_mm.engine.schedulers import BertLinearLR
@@ -15,4 +20,5 @@ __all__ = [
     'CorpusValLoop',
     'HardNegativeHook',
     'RecallTableHook',
+    'TrainingEarlyStoppingHook',
 ]

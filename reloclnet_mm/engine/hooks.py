@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
@@ -32,6 +32,21 @@ class HardNegativeHook(Hook):
         """Set the pool."""
         model = _bare_model(runner)
         model.loss_ranking.pool_size = self.pool_size if runner.epoch >= self.begin else None
+
+
+@HOOKS.register_module(name='EarlyStoppingHook')
+class TrainingEarlyStoppingHook(EarlyStoppingHook):
+    """mmengine's ``EarlyStoppingHook``, with the same arguments, looking at training only.
+
+    mmengine's asks for the training loop in a test too, and so needs the training data there.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Leave a run that may be a test alone."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that the training loop can be stopped."""
+        super().before_run(runner)
 
 
 @HOOKS.register_module()

@@ -65,3 +65,10 @@ def test_weights_of_the_model_itself_do_not_differ():
     assert weights_difference(weights, weights) == ''
     assert weights_difference(dict(state_dict=weights, meta={}), weights) == ''
     assert weights_difference(dict(state_dict=distributed), weights) == ''
+
+
+def test_a_test_needs_no_training_data_for_early_stopping(corpus_folder, tmp_path):
+    (corpus_folder / 'train.jsonl').unlink()
+    stopping = dict(type='EarlyStoppingHook', monitor='VCMR/R1@0.5+0.7', rule='greater')
+    metrics = tiny_runner(corpus_folder, tmp_path, custom_hooks=[stopping]).test()
+    assert 'VCMR/R1@0.5+0.7' in metrics

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -41,8 +42,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('workspace')
     run_tool(folder, 'make_planted_corpus', 'data/tvr', *CORPUS)
     yield folder
-    for name in WIDTHS:
-        (folder / 'data/tvr' / name).unlink()
+    # pytest keeps the folders of its last runs, and features and checkpoints are 150 MB
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope='module')
