@@ -53,6 +53,25 @@ def convert(repository, tmp_path):
     return run
 
 
+def adapt_transform(transform, settings, widths, ctx_mode):
+    """Give a transform the golden's settings; false where the golden does without it."""
+    kind = transform['type']
+    if kind == 'LoadQueryFeatures':
+        transform['max_tokens'] = settings['max_desc_l']
+    elif kind == 'PoolClips':
+        transform.update(clip_length=settings['clip_length'], max_clips=settings['max_ctx_l'])
+    elif kind == 'NormalizeFeatures':
+        # "normalize" stands for all features; the recipe for TVR leaves video as it is.
+        streams = [name for name in widths if name != 'query']
+        names = ['query'] if 'query' in transform['names'] else streams
+        transform['names'] = names if settings['normalize'] else []
+    elif kind == 'LoadClipFeatures':
+        return transform['stream'] in widths
+    elif kind == 'AppendTEF':
+        return 'tef' in ctx_mode
+    return True
+
+
 def official_config(repository, golden, work_dir):
     """configs/relocl_tvr_official.py with the files and settings of a golden."""
     expected = json.loads((golden / 'expected.json').read_text())
@@ -100,22 +119,17 @@ def official_config(repository, golden, work_dir):
         num_candidates=settings['max_before_nms'],
     )
     cfg.model.data_preprocessor.pad_clips_to = settings['max_ctx_l']
-    for pipeline in (
-        cfg.train_dataloader.dataset.pipeline,
-        cfg.val_dataloader.dataset.pipeline,
-        cfg.test_dataloader.dataset.pipeline,
-        *(loop.corpus_dataloader.dataset.pipeline for loop in (cfg.val_cfg, cfg.test_cfg)),
+    for dataset in (
+        cfg.train_dataloader.dataset,
+        cfg.val_dataloader.dataset,
+        cfg.test_dataloader.dataset,
+        *(loop.corpus_dataloader.dataset for loop in (cfg.val_cfg, cfg.test_cfg)),
     ):
-        for transform in pipeline:
-            if transform['type'] == 'LoadQueryFeatures':
-                transform['max_tokens'] = settings['max_desc_l']
-            if transform['type'] == 'NormalizeFeatures' and 'subtitle' in transform['names']:
-                # "normalize" stands for all streams; the recipe for TVR leaves video as it is.
-                transform['names'] = ['video', 'subtitle'] if settings['normalize'] else []
-            if transform['type'] == 'PoolClips':
-                transform.update(
-                    clip_length=settings['clip_length'], max_clips=settings['max_ctx_l']
-                )
+        dataset.pipeline = [
+            transform
+            for transform in dataset.pipeline
+            if adapt_transform(transform, settings, feature_widths(model), model['ctx_mode'])
+        ]
     cfg.param_scheduler[0]['warmup'] = settings['train']['warmup']
     cfg.custom_hooks = [
         dict(type='HardNegativeHook', begin=0, pool_size=settings['train']['hard_pool_size'])
