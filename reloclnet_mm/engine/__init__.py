@@ -3,9 +3,9 @@
 from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
 from reloclnet_mm.engine.hooks import (
     CheckpointCheckHook,
+    EarlyStoppingHook,
     HardNegativeHook,
     RecallTableHook,
-    TrainingEarlyStoppingHook,
 )
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
 from reloclnet_mm.engine.optimizers import BertAdam
@@ -18,7 +18,7 @@ __all__ = [
     'CheckpointCheckHook',
     'CorpusTestLoop',
     'CorpusValLoop',
+    'EarlyStoppingHook',
     'HardNegativeHook',
     'RecallTableHook',
-    'TrainingEarlyStoppingHook',
 ]

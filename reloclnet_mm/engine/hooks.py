@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.hooks import EarlyStoppingHook as MMEngineEarlyStoppingHook
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
@@ -34,8 +35,8 @@ class HardNegativeHook(Hook):
         model.loss_ranking.pool_size = self.pool_size if runner.epoch >= self.begin else None
 
 
-@HOOKS.register_module(name='EarlyStoppingHook')
-class TrainingEarlyStoppingHook(EarlyStoppingHook):
+@HOOKS.register_module()
+class EarlyStoppingHook(MMEngineEarlyStoppingHook):
     """mmengine's ``EarlyStoppingHook``, with the same arguments, looking at training only.
 
     mmengine's asks for the training loop in a test too, and so needs the training data there.
