@@ -1,10 +1,13 @@
 """What travels between data sets, models, loops and metrics."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
+
+from reloclnet_mm.layout import RowLayout
 
 
 class MomentDataSample(BaseDataElement):
@@ -55,101 +58,84 @@ class CorpusInfo:
 class VideoCorpus:
     """The videos that queries are ranked against, encoded.
 
+    Videos stand sorted by length, without padding, each once.
+
     Attributes:
         video_names: The N videos' names.
         video_ids: (N,) int64, the number by which predictions name a video.
         seconds_per_clip: (N,) float32, the length of one row in seconds.
-        features: Stream name to (N, L, d), encoded clips, padded.
-        clip_mask: (N, L) bool, true where a clip is valid.
         order: (N,) int64, the videos' positions in the corpus data set.
+        streams: Names of the S streams.
+        features: (R, S·d), encoded clips, the streams side by side.
+        layout: Of the R rows; a video takes as many as it has clips (where the authors' padding is
+            imitated, some more).
     """
 
     video_names: tuple[str, ...]
     video_ids: Tensor
     seconds_per_clip: Tensor
-    features: dict[str, Tensor]
-    clip_mask: Tensor
     order: Tensor
+    streams: tuple[str, ...]
+    features: Tensor
+    layout: RowLayout
 
     def __len__(self) -> int:
         return len(self.video_names)
 
-    @property
-    def num_clips(self) -> Tensor:
-        """(N,) int64, valid clips of each video."""
-        return self.clip_mask.sum(1)
+    def stream(self, name: str) -> Tensor:
+        """(R, d) of one stream, a view."""
+        return self.features.chunk(len(self.streams), 1)[self.streams.index(name)]
 
-    def row_of(self, video_id: int) -> int:
-        """The row of a video.
+    def place_of(self, video_id: int) -> int:
+        """Where a video stands in the corpus.
 
         Raises:
             KeyError: The corpus has no video of this id.
         """
-        return self._rows[video_id]
+        return self._places[video_id]
 
-    @property
-    def _rows(self) -> dict[int, int]:
-        rows = self.__dict__.get('_row_table')
-        if rows is None:
-            rows = {int(v): i for i, v in enumerate(self.video_ids)}
-            object.__setattr__(self, '_row_table', rows)
-        return rows
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {video_id: i for i, video_id in enumerate(self.video_ids.tolist())}
 
     def to(self, device: torch.device | str) -> 'VideoCorpus':
-        """The same corpus with its features and masks on another device."""
-        return replace(
-            self,
-            features={name: x.to(device) for name, x in self.features.items()},
-            clip_mask=self.clip_mask.to(device),
-        )
+        """The same corpus with its features on another device."""
+        return replace(self, features=self.features.to(device), layout=self.layout.to(device))
 
     def describe(self) -> 'CorpusInfo':
         """What metrics need to know of the corpus."""
         return CorpusInfo(
             self.video_names,
             tuple(self.video_ids.tolist()),
-            tuple(self.num_clips.tolist()),
+            tuple(self.layout.lengths.tolist()),
             tuple(self.seconds_per_clip.tolist()),
         )
 
     @staticmethod
     def merge(parts: list['VideoCorpus']) -> 'VideoCorpus':
-        """Join corpora into one, in the order of the data set, each video once.
+        """Join corpora into one, sorted by length, each video once.
 
-        Parts may overlap, as they do where a sampler pads its shards.
+        Parts may overlap, as they do where a sampler pads its shards. Of videos of equal length
+        the one that is first in the data set is first.
         """
-        order = torch.cat([part.order for part in parts])
+        lengths = torch.cat([part.layout.lengths for part in parts]).tolist()
+        num_rows = torch.cat([part.layout.rows_of_each for part in parts]).tolist()
+        order = torch.cat([part.order for part in parts]).tolist()
+        distinct = {position: i for i, position in enumerate(order)}.values()
+        chosen = sorted(distinct, key=lambda i: (num_rows[i], lengths[i], order[i]))
         names = [name for part in parts for name in part.video_names]
-        _, first = _first_occurrences(order)
-        length = max(part.clip_mask.shape[1] for part in parts)
-
-        def join(tensors: list[Tensor]) -> Tensor:
-            return torch.cat([_pad_clips(x, length) for x in tensors])[first]
-
+        pieces = [
+            piece
+            for part in parts
+            for piece in part.features.split(part.layout.rows_of_each.tolist())
+        ]
+        layout = RowLayout.stack([lengths[i] for i in chosen], [num_rows[i] for i in chosen])
         return VideoCorpus(
-            video_names=tuple(names[i] for i in first.tolist()),
-            video_ids=torch.cat([part.video_ids for part in parts])[first],
-            seconds_per_clip=torch.cat([part.seconds_per_clip for part in parts])[first],
-            features={
-                name: join([part.features[name] for part in parts]) for name in parts[0].features
-            },
-            clip_mask=join([part.clip_mask for part in parts]),
-            order=order[first],
+            video_names=tuple(names[i] for i in chosen),
+            video_ids=torch.cat([part.video_ids for part in parts])[chosen],
+            seconds_per_clip=torch.cat([part.seconds_per_clip for part in parts])[chosen],
+            order=torch.tensor([order[i] for i in chosen]),
+            streams=parts[0].streams,
+            features=torch.cat([pieces[i] for i in chosen]),
+            layout=layout.to(parts[0].features.device),
         )
-
-
-def _first_occurrences(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct values in ascending order, and where each stands first."""
-    sorted_values, positions = torch.sort(values, stable=True)
-    keep = torch.ones_like(sorted_values, dtype=torch.bool)
-    keep[1:] = sorted_values[1:] != sorted_values[:-1]
-    return sorted_values[keep], positions[keep]
-
-
-def _pad_clips(x: Tensor, length: int) -> Tensor:
-    """(N, L, …) padded with zeros (false) to (N, length, …)."""
-    if x.shape[1] == length:
-        return x
-    padded = x.new_zeros(x.shape[0], length, *x.shape[2:])
-    padded[:, : x.shape[1]] = x
-    return padded

@@ -10,6 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from reloclnet_mm.layout import PackedRows
+
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / 'configs' / 'relocl_tvr.py'
 
@@ -195,7 +197,12 @@ def tiny_runner(folder, work_dir, **settings):
 
 
 def random_inputs(batch, *, clips, tokens, streams=('video', 'subtitle'), seed=0):
-    """A padded batch as the data preprocessor leaves it.
+    """A batch as the model takes it, padded: :func:`packed` of :func:`raw_inputs`."""
+    return packed(raw_inputs(batch, clips=clips, tokens=tokens, streams=streams, seed=seed))
+
+
+def raw_inputs(batch, *, clips, tokens, streams=('video', 'subtitle'), seed=0):
+    """The padded tensors and masks of a batch, by name.
 
     Args:
         batch: Number of samples.
@@ -217,3 +224,16 @@ def random_inputs(batch, *, clips, tokens, streams=('video', 'subtitle'), seed=0
     for stream in streams:
         inputs[stream], inputs['clip_mask'] = draw(clips, CHANNELS[stream] + 2)
     return inputs
+
+
+def streams_of(raw):
+    """The clip features of :func:`raw_inputs` alone."""
+    return {name: raw[name] for name in raw.keys() - {'query', 'query_mask', 'clip_mask'}}
+
+
+def packed(raw):
+    """Padded tensors as the model takes them, padding included."""
+    return dict(
+        query=PackedRows.padded({'query': raw['query']}, raw['query_mask']),
+        clips=PackedRows.padded(streams_of(raw), raw['clip_mask']),
+    )

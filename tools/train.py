@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from this checkpoint; without a value, from the last one in the work dir',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (on a GPU)')
+    parser.add_argument('--amp', action='store_true', help='compute in bfloat16, on a CPU or a GPU')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
@@ -42,8 +42,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
     if args.auto_scale_lr:
         cfg.setdefault('auto_scale_lr', {})['enable'] = True
     randomness = dict(cfg.get('randomness', {}))

@@ -8,13 +8,14 @@ from reloclnet_mm.engine.hooks import (
     RecallTableHook,
 )
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
-from reloclnet_mm.engine.optimizers import BertAdam
+from reloclnet_mm.engine.optimizers import BertAdam, Bfloat16OptimWrapper
 from reloclnet_mm.engine.schedulers import BertLinearLR
 
 __all__ = [
     'AtomicCheckpointHook',
     'BertAdam',
     'BertLinearLR',
+    'Bfloat16OptimWrapper',
     'CheckpointCheckHook',
     'CorpusTestLoop',
     'CorpusValLoop',

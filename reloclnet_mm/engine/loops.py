@@ -9,6 +9,7 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.index import CorpusIndex
 from reloclnet_mm.registry import LOOPS
 from reloclnet_mm.structures import VideoCorpus
 
@@ -39,7 +40,7 @@ class CorpusLoopMixin:
         if isinstance(corpus_dataloader, dict):
             corpus_dataloader = runner.build_dataloader(corpus_dataloader)
         self.corpus_dataloader = corpus_dataloader
-        self._corpus: VideoCorpus | None = None
+        self._corpus: CorpusIndex | None = None
         self._check_videos()
 
     def run(self) -> dict:
@@ -55,18 +56,19 @@ class CorpusLoopMixin:
             self._corpus = self._encode_corpus()
         super().run_iter(idx, {**data_batch, 'corpus': self._corpus})
 
-    def _encode_corpus(self) -> VideoCorpus:
+    def _encode_corpus(self) -> CorpusIndex:
         model = self.runner.model
         model = model.module if is_model_wrapper(model) else model
         shard = model.encode_corpus(self.corpus_dataloader)
-        device = shard.clip_mask.device
         shards = all_gather_object(shard.to('cpu'))
-        corpus = VideoCorpus.merge(shards).to(device) if len(shards) > 1 else shard
+        corpus = shard
+        if len(shards) > 1:
+            corpus = VideoCorpus.merge(shards).to(shard.features.device)
         self.evaluator.dataset_meta = {
             **(self.evaluator.dataset_meta or {}),
             'corpus': corpus.describe(),
         }
-        return corpus
+        return model.index_corpus(corpus)
 
     def _check_videos(self) -> None:
         """Stop before anything is computed where a query's video is not in the corpus."""

@@ -1,12 +1,16 @@
-"""BERT's Adam."""
+"""BERT's Adam, and training in bfloat16."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from reloclnet_mm.registry import OPTIMIZERS
+from reloclnet_mm.registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+_SETTINGS = ('lr', 'betas', 'eps', 'weight_decay', 'max_grad_norm')
 
 
 @OPTIMIZERS.register_module()
@@ -61,34 +65,87 @@ class BertAdam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group['params']:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+        for settings, parameters in self._alike():
+            _update(parameters, [self._state_of(p) for p in parameters], *settings)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict) -> None:
-        gradient = parameter.grad
-        if group['max_grad_norm'] is not None:
-            gradient = clip_norm(gradient, group['max_grad_norm'])
+    def _alike(self) -> Iterable[tuple[tuple, list[Tensor]]]:
+        """Parameters with gradients, those with the same settings together.
+
+        mmengine makes a group for each parameter where settings depend on its name.
+        """
+        alike: dict[tuple, list[Tensor]] = {}
+        for group in self.param_groups:
+            settings = tuple(group[name] for name in _SETTINGS)
+            parameters = [p for p in group['params'] if p.grad is not None]
+            alike.setdefault(settings, []).extend(parameters)
+        return ((settings, parameters) for settings, parameters in alike.items() if parameters)
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         state = self.state[parameter]
         if not state:
             state['mean'] = torch.zeros_like(parameter)
             state['square'] = torch.zeros_like(parameter)
-        beta1, beta2 = group['betas']
-        state['mean'].lerp_(gradient, 1 - beta1)
-        state['square'].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        update = state['mean'] / state['square'].sqrt().add_(group['eps'])
-        update.add_(parameter, alpha=group['weight_decay'])
-        parameter.sub_(update, alpha=group['lr'])
+        return state
 
 
-def clip_norm(gradient: Tensor, max_norm: float) -> Tensor:
-    """The gradient scaled down to a norm, as :func:`torch.nn.utils.clip_grad_norm_` scales.
+def _update(
+    parameters: list[Tensor],
+    states: list[dict[str, Tensor]],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    max_grad_norm: float | None,
+) -> None:
+    gradients = [parameter.grad for parameter in parameters]
+    if max_grad_norm is not None:
+        gradients = clip_norms(gradients, max_grad_norm)
+    means = [state['mean'] for state in states]
+    squares = [state['square'] for state in states]
+    beta1, beta2 = betas
+    torch._foreach_lerp_(means, gradients, 1 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+    updates = torch._foreach_sqrt(squares)
+    torch._foreach_add_(updates, eps)
+    updates = torch._foreach_div(means, updates)
+    torch._foreach_add_(updates, parameters, alpha=weight_decay)
+    torch._foreach_add_(parameters, updates, alpha=-lr)
+
+
+def clip_norms(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+    """Each gradient scaled down to a norm, as ``torch.nn.utils.clip_grad_norm_`` scales one.
 
     Args:
-        gradient: Any shape.
-        max_norm: Largest norm.
+        gradients: Any shapes.
+        max_norm: Largest norm of each.
     """
-    scale = max_norm / (torch.linalg.vector_norm(gradient) + 1e-6)
-    return gradient * scale.clamp(max=1.0)
+    scales = torch.stack(torch._foreach_norm(gradients)).add_(1e-6).reciprocal_().mul_(max_norm)
+    return torch._foreach_mul(gradients, list(scales.clamp_(max=1.0).unbind()))
+
+
+@OPTIM_WRAPPERS.register_module()
+class Bfloat16OptimWrapper(OptimWrapper):
+    """Computes in bfloat16 where ``torch.autocast`` does, on a CPU or a GPU.
+
+    Weights, gradients and scores stay in float32. bfloat16 has float32's range, so the loss is not
+    scaled. mmengine's ``AmpOptimWrapper`` refuses a CPU.
+
+    Args:
+        optimizer: The optimizer.
+        accumulative_counts: Of mmengine's OptimWrapper.
+        clip_grad: Of mmengine's OptimWrapper.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, accumulative_counts: int = 1, clip_grad: dict | None = None
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts, clip_grad)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield

@@ -8,12 +8,14 @@ from reloclnet_mm.models.losses import (
     VideoContrastiveLoss,
 )
 from reloclnet_mm.models.reloclnet import ReLoCLNet
+from reloclnet_mm.models.resident import ResidentDataPreprocessor
 
 __all__ = [
     'FrameContrastiveLoss',
     'MomentDataPreprocessor',
     'RankingLoss',
     'ReLoCLNet',
+    'ResidentDataPreprocessor',
     'SpanLoss',
     'VideoContrastiveLoss',
 ]

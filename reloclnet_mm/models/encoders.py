@@ -1,23 +1,25 @@
 """The query encoder, the context encoder and the span predictor (Zhang et al., SIGIR 2021)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.models.layers import (
     AttentionBlock,
+    AttentionMasks,
     InputProjection,
     MultiHeadAttention,
     Padding,
     PositionEmbedding,
-    cross_attention_mask,
-    self_attention_mask,
+    cross_attention_masks,
+    self_attention_masks,
 )
-from reloclnet_mm.models.ranking import span_logits
+from reloclnet_mm.models.ranking import convolution_matrix, span_logits
 
 ContextLevels = dict[str, tuple[Tensor, Tensor, Tensor]]
-"""Stream name to the three levels of its encoding, each (B, L, d)."""
+"""Stream name to the three levels of its encoding, each (R, d)."""
 
 
 class QueryEncoder(nn.Module):
@@ -53,24 +55,34 @@ class QueryEncoder(nn.Module):
         )
         self.pooling = nn.Linear(embed_dims, len(self.stream_names), bias=False)
 
-    def forward(self, tokens: Tensor, token_mask: Tensor, padding: Padding) -> dict[str, Tensor]:
+    def forward(self, tokens: Tensor, layout: RowLayout, padding: Padding) -> dict[str, Tensor]:
         """Pooled query vectors.
 
         Args:
-            tokens: (B, T, in_channels).
-            token_mask: (B, T) bool, true where a token is valid.
+            tokens: (R, in_channels).
+            layout: Of the R rows of N queries.
             padding: See :data:`~reloclnet_mm.models.layers.Padding`.
 
         Returns:
-            Stream name to (B, d).
+            Stream name to (N, d).
         """
-        mask = self_attention_mask(token_mask, padding)
-        x = self.position(self.projection(tokens))
+        masks = self_attention_masks(layout, padding)
+        x = self.position(self.projection(tokens), layout)
         for block in self.blocks:
-            x = block(x, mask)
-        scores = self.pooling(x).masked_fill(~token_mask[..., None], float('-inf'))
-        pooled = torch.einsum('bts,btd->sbd', scores.softmax(1), x)
+            x = block(x, layout, masks)
+        pooled = torch.cat([self._pool(*block) for block in self._blocks(x, layout)], 1)
         return dict(zip(self.stream_names, pooled.unbind(0), strict=True))
+
+    def _blocks(
+        self, x: Tensor, layout: RowLayout
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        return zip(layout.split(x), layout.split(self.pooling(x)), layout.masks, strict=True)
+
+    def _pool(self, x: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, d) and scores (B, T, streams) to (streams, B, d)."""
+        if mask is not None:
+            scores = scores.masked_fill(~mask[..., None], float('-inf'))
+        return torch.einsum('bts,btd->sbd', scores.softmax(1).to(x.dtype), x)
 
 
 class StreamEncoder(nn.Module):
@@ -104,9 +116,9 @@ class StreamEncoder(nn.Module):
             self.cross_attention = MultiHeadAttention(embed_dims, num_heads, dropout)
             self.cross_norm = nn.LayerNorm(embed_dims)
 
-    def cross(self, x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, d) of this stream attends to (B, L, d) of the other."""
-        return self.cross_norm(self.cross_attention(x, other, mask) + x)
+    def cross(self, x: Tensor, other: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
+        """(R, d) of this stream attends to (R, d) of the other."""
+        return self.cross_norm(self.cross_attention(x, other, layout, masks) + x)
 
 
 class ContextEncoder(nn.Module):
@@ -150,37 +162,39 @@ class ContextEncoder(nn.Module):
         )
 
     def forward(
-        self, clips: Mapping[str, Tensor], clip_mask: Tensor, padding: Padding
+        self, clips: Mapping[str, Tensor], layout: RowLayout, padding: Padding
     ) -> ContextLevels:
         """The three levels of every stream.
 
         Args:
-            clips: Stream name to (B, L, channels).
-            clip_mask: (B, L) bool, true where a clip is valid.
+            clips: Stream name to (R, channels).
+            layout: Of the R rows.
             padding: See :data:`~reloclnet_mm.models.layers.Padding`.
         """
-        mask = self_attention_mask(clip_mask, padding)
+        masks = self_attention_masks(layout, padding)
         first = {
-            name: stream.blocks[0](self.position(stream.projection(clips[name])), mask)
+            name: stream.blocks[0](
+                self.position(stream.projection(clips[name]), layout), layout, masks
+            )
             for name, stream in self.streams.items()
         }
-        crossed = self._cross(first, clip_mask, padding)
+        crossed = self._cross(first, layout, padding)
         levels = {}
         for name, stream in self.streams.items():
-            second = stream.blocks[1](crossed[name], mask)
-            levels[name] = (first[name], second, stream.blocks[2](second, mask))
+            second = stream.blocks[1](crossed[name], layout, masks)
+            levels[name] = (first[name], second, stream.blocks[2](second, layout, masks))
         return levels
 
     def _cross(
-        self, first: dict[str, Tensor], clip_mask: Tensor, padding: Padding
+        self, first: dict[str, Tensor], layout: RowLayout, padding: Padding
     ) -> dict[str, Tensor]:
         if len(first) == 1:
             return first
-        mask = cross_attention_mask(clip_mask, padding)
+        masks = cross_attention_masks(layout, padding)
         a, b = first
         return {
-            a: self.streams[a].cross(first[a], first[b], mask),
-            b: self.streams[b].cross(first[b], first[a], mask),
+            a: self.streams[a].cross(first[a], first[b], layout, masks),
+            b: self.streams[b].cross(first[b], first[a], layout, masks),
         }
 
 
@@ -201,6 +215,11 @@ class SpanPredictor(nn.Module):
         self.start_conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.end_conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
+    @property
+    def kernels(self) -> Tensor:
+        """(2, 1, kernel size), of starts and of ends."""
+        return torch.cat([self.start_conv.weight, self.end_conv.weight])
+
     def map_queries(self, queries: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Query vectors (…, d) into the space in which spans are predicted."""
         return {name: linear(queries[name]) for name, linear in self.query_maps.items()}
@@ -211,16 +230,14 @@ class SpanPredictor(nn.Module):
         """Start and end logits.
 
         Args:
-            similarity: (…, L), p of the paper, mean over streams.
-            clip_mask: (…, L) bool, broadcasts against ``similarity``.
+            similarity: (B, L), p of the paper, mean over streams.
+            clip_mask: (B, L) bool.
             padding: See :data:`~reloclnet_mm.models.layers.Padding`.
 
         Returns:
-            Two of the shape of ``similarity``; the dtype's minimum at invalid clips.
+            Two (B, L); the dtype's minimum at invalid clips.
         """
         if padding == 'independent':
             similarity = similarity.masked_fill(~clip_mask, 0)
-        return (
-            span_logits(similarity, clip_mask, self.start_conv.weight),
-            span_logits(similarity, clip_mask, self.end_conv.weight),
-        )
+        convolutions = convolution_matrix(self.kernels, similarity.shape[1])
+        return span_logits(similarity, clip_mask, convolutions)

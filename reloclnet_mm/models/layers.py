@@ -1,10 +1,14 @@
 """The layers that the encoders are made of (Zhang et al., SIGIR 2021)."""
 
+import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from reloclnet_mm.layout import RowLayout
+from reloclnet_mm.models.dropout import Dropout, drop
 
 Padding = Literal['independent', 'official']
 """How computation treats padded clips.
@@ -18,38 +22,44 @@ leak into the span logits of the last valid ones.
 _OFFICIAL_MASK = -10000.0
 
 
-def self_attention_mask(mask: Tensor, padding: Padding) -> Tensor:
-    """The mask of attention within one sequence, for scaled_dot_product_attention.
+AttentionMasks = tuple[Tensor | None, ...]
+"""What is added to the scores of attention in each block of a layout: broadcasts to (count, rows,
+rows); None: nothing."""
+
+
+def self_attention_masks(layout: RowLayout, padding: Padding) -> AttentionMasks:
+    """The masks of attention within one sequence.
 
     Args:
-        mask: (B, L) bool, true where valid.
+        layout: Of the rows.
         padding: See :data:`Padding`.
-
-    Returns:
-        (B, 1, 1, L), bool or additive float.
     """
-    if padding == 'independent':
-        return mask[:, None, None, :]
-    return (~mask[:, None, None, :]).float() * _OFFICIAL_MASK
+    value = -math.inf if padding == 'independent' else _OFFICIAL_MASK
+    return tuple(
+        None if valid is None else _where_not(valid[:, None, :], value) for valid in layout.masks
+    )
 
 
-def cross_attention_mask(mask: Tensor, padding: Padding) -> Tensor:
-    """The mask of attention from one stream of a video to the other.
+def cross_attention_masks(layout: RowLayout, padding: Padding) -> AttentionMasks:
+    """The masks of attention from one stream of a video to the other.
 
     The authors' program masks wherever the attending or the attended clip is
     invalid, so that an invalid clip attends to all clips alike.
 
     Args:
-        mask: (B, L) bool, true where valid; the streams share their clips.
+        layout: Of the rows, which the streams share.
         padding: See :data:`Padding`.
-
-    Returns:
-        (B, 1, 1, L) bool or (B, 1, L, L) additive float.
     """
     if padding == 'independent':
-        return self_attention_mask(mask, padding)
-    both_valid = mask[:, None, :, None] & mask[:, None, None, :]
-    return (~both_valid).float() * _OFFICIAL_MASK
+        return self_attention_masks(layout, padding)
+    return tuple(
+        None if valid is None else _where_not(valid[:, :, None] & valid[:, None, :], _OFFICIAL_MASK)
+        for valid in layout.masks
+    )
+
+
+def _where_not(valid: Tensor, value: float) -> Tensor:
+    return torch.zeros(valid.shape, device=valid.device).masked_fill_(~valid, value)
 
 
 class InputProjection(nn.Module):
@@ -64,11 +74,13 @@ class InputProjection(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(in_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(in_channels, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_channels) to (…, embed_dims)."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         return F.relu(self.linear(self.dropout(self.norm(x))))
 
 
@@ -85,22 +97,23 @@ class PositionEmbedding(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(max_len, embed_dims)
         self.norm = nn.LayerNorm(embed_dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) to (B, L, d).
+    def forward(self, x: Tensor, layout: RowLayout) -> Tensor:
+        """(R, d) to (R, d).
 
         Raises:
             ValueError: A sequence is longer than the table.
         """
-        length, max_len = x.shape[1], self.embedding.num_embeddings
+        length = max(block.num_rows for block in layout.blocks)
+        max_len = self.embedding.num_embeddings
         if length > max_len:
             raise ValueError(
                 f'a sequence of {length} rows meets a position table of {max_len}; pool or '
                 'truncate it in the pipeline (PoolClips, LoadQueryFeatures), or enlarge the '
                 "model's max_clips or max_query_tokens"
             )
-        return self.dropout(self.norm(x + self.embedding.weight[:length]))
+        return self.dropout(self.norm(x + self.embedding.weight.to(x.dtype)[layout.positions]))
 
 
 class MultiHeadAttention(nn.Module):
@@ -122,29 +135,80 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(embed_dims, embed_dims)
         self.value = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Rows of ``x`` attend to rows of ``context``.
+    def forward(
+        self, x: Tensor, context: Tensor, layout: RowLayout, masks: AttentionMasks
+    ) -> Tensor:
+        """Rows of ``x`` attend to rows of ``context``, within a sequence.
 
         Args:
-            x: (B, Lx, d).
-            context: (B, Lc, d).
-            mask: Broadcasts to (B, heads, Lx, Lc); bool (true: attend) or additive float.
+            x: (R, d).
+            context: (R, d).
+            layout: Of both.
+            masks: See :data:`AttentionMasks`.
 
         Returns:
-            (B, Lx, d).
+            (R, d).
         """
-        attended = F.scaled_dot_product_attention(
-            self._heads(self.query(x)),
-            self._heads(self.key(context)),
-            self._heads(self.value(context)),
-            attn_mask=mask if mask.dtype == torch.bool else mask.to(x.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
+        if context is x:
+            blocks = layout.split(_project(x, self.query, self.key, self.value))
+            parts = [block.chunk(3, 2) for block in blocks]
+        else:
+            queries = layout.split(self.query(x))
+            others = layout.split(_project(context, self.key, self.value))
+            parts = [(q, *kv.chunk(2, 2)) for q, kv in zip(queries, others, strict=True)]
+        dropout = self.dropout if self.training else 0.0
+        return layout.join(
+            [
+                attend(*part, mask, self.num_heads, dropout)
+                for part, mask in zip(parts, masks, strict=True)
+            ]
         )
-        return attended.transpose(1, 2).flatten(2)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, d) to (B, heads, L, d / heads)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+def _project(x: Tensor, *linears: nn.Linear) -> Tensor:
+    """Several linear maps of the same rows in one product, side by side."""
+    weight = torch.cat([linear.weight for linear in linears])
+    return F.linear(x, weight, torch.cat([linear.bias for linear in linears]))
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, dropout: float
+) -> Tensor:
+    """Multi-head scaled dot-product attention.
+
+    Args:
+        q: (B, L, d).
+        k: (B, L, d).
+        v: (B, L, d).
+        mask: Is added to the scores; broadcasts to (B, L, L). None: nothing.
+        num_heads: Heads.
+        dropout: Probability, on the attention weights.
+
+    Returns:
+        (B, L, d).
+    """
+    q, k, v = (x.unflatten(2, (num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    if mask is not None:
+        mask = mask.to(q.dtype)[:, None]
+    if dropout == 0 or q.is_cuda:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    else:
+        # torch's own would draw each random number at several times the cost.
+        with torch.autocast(q.device.type, enabled=False):
+            y = drop(_attention_weights(q, k, mask), dropout) @ v
+    return y.transpose(1, 2).flatten(2)
+
+
+def _attention_weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, heads, L, L)."""
+    scale = q.shape[3] ** -0.5
+    a, b = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+    if mask is None:
+        scores = (a * scale) @ b
+    else:
+        added = mask.expand(-1, q.shape[1], -1, -1).flatten(0, 1)
+        scores = torch.baddbmm(added, a, b, alpha=scale)
+    return scores.softmax(2).view(*q.shape[:3], k.shape[2])
 
 
 class AttentionBlock(nn.Module):
@@ -160,9 +224,10 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(embed_dims, num_heads, dropout)
         self.output = nn.Linear(embed_dims, embed_dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(embed_dims)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, d) to (B, L, d); ``mask`` as for :class:`MultiHeadAttention`."""
-        return self.norm(self.dropout(self.output(self.attention(x, x, mask))) + x)
+    def forward(self, x: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
+        """(R, d) to (R, d); arguments as of :class:`MultiHeadAttention`."""
+        attended = self.output(self.attention(x, x, layout, masks))
+        return self.norm(self.dropout(attended, x))

@@ -1,13 +1,22 @@
 """From scores and logits to the ranked lists that metrics read."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from reloclnet_mm.models.ranking import rank_moments, temporal_nms
-from reloclnet_mm.structures import VideoCorpus
+from reloclnet_mm.models.index import CoarseDtype, CorpusIndex
+from reloclnet_mm.models.ranking import temporal_nms
+from reloclnet_mm.models.search import (
+    RankedMoments,
+    SpanRange,
+    rank_moments_in_own_video,
+    rank_videos_and_moments,
+)
+from reloclnet_mm.structures import MomentDataSample, VideoCorpus
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class RankingOptions:
         num_moments: Moments in a list.
         nms_iou: Suppress moments of a video that overlap a better one by more; None: keep all.
         num_candidates: Best moments that suppression starts from.
+        coarse_dtype: See :data:`~reloclnet_mm.models.index.CoarseDtype`.
     """
 
     num_videos: int = 100
@@ -31,6 +41,7 @@ class RankingOptions:
     num_moments: int = 100
     nms_iou: float | None = None
     num_candidates: int = 200
+    coarse_dtype: CoarseDtype = 'auto'
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_span < self.max_span:
@@ -41,76 +52,126 @@ class RankingOptions:
         for name in ('num_videos', 'num_moments', 'num_candidates'):
             if getattr(self, name) < 1:
                 raise ValueError(f'test_cfg: {name} is {getattr(self, name)}, expected 1 or more')
+        if self.coarse_dtype not in get_args(CoarseDtype):
+            raise ValueError(
+                f'test_cfg: coarse_dtype is {self.coarse_dtype!r}, expected one of '
+                f'{get_args(CoarseDtype)}'
+            )
+
+    @property
+    def spans(self) -> SpanRange:
+        """The moments to find before suppression."""
+        count = self.num_moments if self.nms_iou is None else self.num_candidates
+        return SpanRange(self.min_span, self.max_span, count)
 
 
-def video_predictions(corpus: VideoCorpus, scores: Tensor, rows: Tensor) -> list[InstanceData]:
-    """Ranked videos, a list for each query.
+@dataclass(frozen=True)
+class RankedLists:
+    """The lists of Q queries, as tensors.
 
-    Args:
-        corpus: The corpus that was ranked.
-        scores: (Q, K), descending.
-        rows: (Q, K) rows of the corpus.
-
-    Returns:
-        Q elements with ``video_ids`` (K,) and ``scores`` (K,), on the CPU.
+    Attributes:
+        video_scores: (Q, K), descending.
+        videos: (Q, K) int64, places in the corpus.
+        moments: VCMR.
+        own_moments: SVMR, of the queries that know their video; None where none does.
     """
-    video_ids = corpus.video_ids[rows.cpu()]
-    return [
-        InstanceData(video_ids=ids, scores=score)
-        for ids, score in zip(video_ids, scores.cpu(), strict=True)
-    ]
+
+    video_scores: Tensor
+    videos: Tensor
+    moments: RankedMoments
+    own_moments: RankedMoments | None
 
 
-def moment_predictions(
-    start_logits: Tensor,
-    end_logits: Tensor,
-    corpus: VideoCorpus,
-    rows: Tensor,
-    video_weights: Tensor,
+def rank_corpus(
+    queries: Mapping[str, Tensor],
+    mapped: Mapping[str, Tensor],
+    index: CorpusIndex,
+    own_videos: Tensor,
     options: RankingOptions,
-) -> list[InstanceData]:
-    """Ranked moments over the given videos of each query together.
+) -> RankedLists:
+    """VR, VCMR and SVMR of encoded queries.
 
     Args:
-        start_logits: (Q, V, L).
-        end_logits: (Q, V, L).
-        corpus: The corpus that ``rows`` index.
-        rows: (Q, V) rows of the corpus.
-        video_weights: (Q, V), the factor of all spans of a video.
-        options: How many, how long, with or without suppression.
-
-    Returns:
-        Q elements with ``video_ids`` (K,), ``moments`` (K, 2) float32 seconds and ``scores`` (K,),
-        on the CPU; K differs where videos are short.
+        queries: Stream name to (Q, d).
+        mapped: The same, mapped by the span predictor.
+        index: The corpus.
+        own_videos: (Q,) int64, the place of each query's own video, −1 where it is not known.
+        options: How many, how long.
     """
-    with_nms = options.nms_iou is not None
-    scores, columns, spans = rank_moments(
-        start_logits.softmax(-1),
-        end_logits.softmax(-1),
-        corpus.clip_mask[rows],
-        video_weights,
-        min_span=options.min_span,
-        max_span=options.max_span,
-        num_moments=options.num_candidates if with_nms else options.num_moments,
+    scores, places, moments = rank_videos_and_moments(
+        queries,
+        mapped,
+        index,
+        num_videos=options.num_videos,
+        alpha=options.alpha,
+        spans=options.spans,
     )
-    rows = rows.gather(1, columns).cpu()
-    moments = spans.cpu() * corpus.seconds_per_clip[rows][..., None]
-    lists = zip(corpus.video_ids[rows], moments, scores.cpu(), strict=True)
-    return [_one_list(*ranked, options) for ranked in lists]
+    known = own_videos >= 0
+    own_moments = None
+    if known.any():
+        own_moments = rank_moments_in_own_video(
+            {name: x[known] for name, x in mapped.items()},
+            index,
+            own_videos[known],
+            options.spans,
+        )
+    return RankedLists(scores, places, moments, own_moments)
+
+
+def own_places(corpus: VideoCorpus, samples: Sequence[MomentDataSample]) -> Tensor:
+    """(Q,) int64, the place of each query's own video in the corpus, −1 where it is not known."""
+    return torch.tensor(
+        [corpus.place_of(sample.video_id) if 'video_id' in sample else -1 for sample in samples]
+    )
+
+
+def add_predictions(
+    samples: Sequence[MomentDataSample],
+    ranked: RankedLists,
+    own_videos: Tensor,
+    corpus: VideoCorpus,
+    options: RankingOptions,
+) -> None:
+    """Put ranked lists into data samples, on the CPU.
+
+    Args:
+        samples: Q samples; they get ``pred_vr``, ``pred_vcmr`` and, where their own video is known,
+            ``pred_svmr``.
+        ranked: Their lists.
+        own_videos: What they were ranked with.
+        corpus: The corpus that was ranked.
+        options: With or without suppression.
+    """
+    video_ids = corpus.video_ids[ranked.videos.cpu()]
+    moments = _moment_lists(ranked.moments, corpus, options)
+    for sample, ids, scores, found in zip(
+        samples, video_ids, ranked.video_scores.cpu(), moments, strict=True
+    ):
+        sample.pred_vr = InstanceData(video_ids=ids, scores=scores)
+        sample.pred_vcmr = found
+    if ranked.own_moments is None:
+        return
+    known = (own_videos >= 0).nonzero().squeeze(1).tolist()
+    own = _moment_lists(ranked.own_moments, corpus, options)
+    for i, found in zip(known, own, strict=True):
+        samples[i].pred_svmr = found
+
+
+def _moment_lists(
+    ranked: RankedMoments, corpus: VideoCorpus, options: RankingOptions
+) -> list[InstanceData]:
+    places = ranked.places.cpu()
+    seconds = ranked.spans.cpu() * corpus.seconds_per_clip[places][..., None]
+    lists = zip(corpus.video_ids[places], seconds, ranked.scores.cpu(), strict=True)
+    return [_one_list(*one, options) for one in lists]
 
 
 def _one_list(
     video_ids: Tensor, moments: Tensor, scores: Tensor, options: RankingOptions
 ) -> InstanceData:
-    keep = (scores >= 0).nonzero().squeeze(1)
+    count = int((scores >= 0).sum())
+    video_ids, moments, scores = video_ids[:count], moments[:count], scores[:count]
     if options.nms_iou is not None:
-        kept = temporal_nms(
-            moments[keep], scores[keep], video_ids[keep], options.nms_iou, options.num_moments
-        )
-        keep = keep[kept]
-    return InstanceData(video_ids=video_ids[keep], moments=moments[keep], scores=scores[keep])
-
-
-def own_rows(corpus: VideoCorpus, video_ids: list[int]) -> Tensor:
-    """(Q, 1) rows of the corpus, each query's own video."""
-    return torch.tensor([[corpus.row_of(v)] for v in video_ids], device=corpus.clip_mask.device)
+        kept = temporal_nms(moments, scores, video_ids, options.nms_iou, options.num_moments)
+        video_ids, moments, scores = video_ids[kept], moments[kept], scores[kept]
+    return InstanceData(video_ids=video_ids, moments=moments, scores=scores)

@@ -1,7 +1,7 @@
-"""Scores and ranked lists: pure functions of tensors.
+"""Scores of videos and clips: pure functions of tensors.
 
-Letters of shapes: Q queries, N videos of a corpus, V videos ranked for a query,
-L clips, d width, K ranks.
+Letters of shapes: B samples of a batch, Q queries, N videos, R rows of their clips, L clips of a
+video, d width.
 """
 
 from collections.abc import Mapping
@@ -11,172 +11,105 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def clip_similarity(queries: Tensor, clips: Tensor, clip_mask: Tensor) -> Tensor:
-    """Largest similarity of a query with a valid clip of a video.
-
-    Args:
-        queries: (Q, d).
-        clips: (N, L, d).
-        clip_mask: (N, L) bool.
-
-    Returns:
-        (Q, N), max over l of queries[q] · clips[n, l].
-    """
-    similarity = torch.einsum('qd,nld->qnl', queries, clips)
-    return similarity.masked_fill(~clip_mask, float('-inf')).amax(2)
+from reloclnet_mm.layout import RowLayout
 
 
 def video_scores(
-    queries: Mapping[str, Tensor], clips: Mapping[str, Tensor], clip_mask: Tensor
+    queries: Mapping[str, Tensor], clips: Mapping[str, Tensor], layout: RowLayout
 ) -> Tensor:
     """S of the paper: the largest cosine over a video's clips, mean over streams.
 
     Args:
         queries: Stream name to (Q, d).
-        clips: Stream name to (N, L, d).
-        clip_mask: (N, L) bool.
+        clips: Stream name to (R, d).
+        layout: Of the R rows.
 
     Returns:
         (Q, N).
     """
-    scores = [
-        clip_similarity(F.normalize(queries[name], dim=-1), F.normalize(x, dim=-1), clip_mask)
-        for name, x in clips.items()
-    ]
-    return torch.stack(scores).mean(0)
-
-
-def pair_similarity(queries: Mapping[str, Tensor], clips: Mapping[str, Tensor]) -> Tensor:
-    """P of the paper for queries, each with its own video.
-
-    Args:
-        queries: Stream name to (Q, d), mapped by the span predictor.
-        clips: Stream name to (Q, L, d).
-
-    Returns:
-        (Q, L), mean over streams of the inner products.
-    """
-    products = [torch.einsum('qd,qld->ql', queries[name], x) for name, x in clips.items()]
-    return torch.stack(products).mean(0)
-
-
-def similarity_in_videos(
-    queries: Mapping[str, Tensor], clips: Mapping[str, Tensor], rows: Tensor
-) -> Tensor:
-    """P of the paper for queries, each with some videos of a corpus.
-
-    A query at a time: the clips of all queries' videos together would not fit in memory.
-
-    Args:
-        queries: Stream name to (Q, d), mapped by the span predictor.
-        clips: Stream name to (N, L, d).
-        rows: (Q, V) rows of the corpus.
-
-    Returns:
-        (Q, V, L), mean over streams of the inner products.
-    """
-    return torch.stack(
-        [
-            torch.stack([x[videos] @ queries[name][q] for name, x in clips.items()]).mean(0)
-            for q, videos in enumerate(rows)
-        ]
+    cosines = similarity_of_all(
+        {name: F.normalize(x, dim=1) for name, x in queries.items()},
+        {name: F.normalize(x, dim=1) for name, x in clips.items()},
     )
+    return largest_similarity(cosines, layout)
 
 
-def span_logits(similarity: Tensor, clip_mask: Tensor, kernel: Tensor) -> Tensor:
-    """A one-channel convolution over clips, zero-padded to keep the length.
-
-    Args:
-        similarity: (…, L).
-        clip_mask: (…, L) bool, broadcasts against ``similarity``.
-        kernel: (1, 1, kernel size), odd.
-
-    Returns:
-        The shape of ``similarity``; the dtype's minimum at invalid clips.
-    """
-    rows = similarity.reshape(-1, 1, similarity.shape[-1])
-    logits = F.conv1d(rows, kernel, padding=kernel.shape[-1] // 2).view_as(similarity)
-    return logits.masked_fill(~clip_mask, torch.finfo(logits.dtype).min)
-
-
-def rank_videos(scores: Tensor, num_videos: int) -> tuple[Tensor, Tensor]:
-    """The best videos of each query.
+def similarity_of_all(
+    queries: Mapping[str, Tensor], clips: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Inner products of all clips with all queries.
 
     Args:
-        scores: (Q, N).
-        num_videos: K; all videos where the corpus has fewer.
+        queries: Stream name to (Q, d).
+        clips: Stream name to (R, d).
 
     Returns:
-        Scores (Q, K), descending, and rows of the corpus (Q, K).
+        Stream name to (R, Q).
     """
-    return scores.topk(min(num_videos, scores.shape[1]), dim=1)
+    return {name: clips[name] @ x.T for name, x in queries.items()}
 
 
-def span_scores(
-    start_prob: Tensor, end_prob: Tensor, clip_mask: Tensor, min_span: int, max_span: int
-) -> Tensor:
-    """Products of start and end probabilities, along the allowed diagonals only.
+def largest_similarity(similarity: Mapping[str, Tensor], layout: RowLayout) -> Tensor:
+    """The largest similarity over a video's clips, mean over streams.
 
     Args:
-        start_prob: (Q, V, L).
-        end_prob: (Q, V, L).
-        clip_mask: (Q, V, L) bool.
-        min_span: Smallest j − i of a span (i, j).
-        max_span: Smallest j − i that is too long.
+        similarity: Stream name to (R, Q).
+        layout: Of the R rows.
 
     Returns:
-        (Q, V, D, L): [q, v, t, i] is the score of (i, i + min_span + t); −1 where a clip of the
-        span is invalid. D is max_span − min_span, or less where videos are shorter.
+        (Q, N).
     """
-    length = start_prob.shape[-1]
-    diagonals = []
-    for width in range(min_span, min(max_span, length)):
-        kept = length - width
-        product = start_prob[..., :kept] * end_prob[..., width:]
-        product = product.masked_fill(~clip_mask[..., width:], -1)
-        diagonals.append(F.pad(product, (0, width), value=-1))
-    if not diagonals:
-        return start_prob.new_full((*start_prob.shape[:2], 0, length), -1)
-    return torch.stack(diagonals, 2)
+    return torch.stack([layout.largest(x) for x in similarity.values()]).mean(0).T
 
 
-def rank_moments(
-    start_prob: Tensor,
-    end_prob: Tensor,
-    clip_mask: Tensor,
-    video_weights: Tensor,
-    *,
-    min_span: int,
-    max_span: int,
-    num_moments: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The best moments of each query over all its ranked videos together.
-
-    The score of (video, i, j) is p_st[i] · p_ed[j] · weight(video), with exp(α · s) as weight
-    for VCMR and 1 for SVMR.
+def similarity_in_own_video(similarity: Tensor, rows: Tensor) -> Tensor:
+    """Of the similarity of all, that of each sample's query with the clips of its video.
 
     Args:
-        start_prob: (Q, V, L).
-        end_prob: (Q, V, L).
-        clip_mask: (Q, V, L) bool.
-        video_weights: (Q, V), positive.
-        min_span: Smallest j − i.
-        max_span: Smallest j − i that is too long.
-        num_moments: K; fewer where the videos have not as many spans.
+        similarity: (R, B).
+        rows: (B, L) int64, the rows of each sample's video.
 
     Returns:
-        Scores (Q, K), descending, negative where a query has no more spans;
-        columns (Q, K) of the ranked videos; spans (Q, K, 2) in clips.
+        (B, L).
     """
-    scores = span_scores(start_prob, end_prob, clip_mask, min_span, max_span)
-    num_widths, length = scores.shape[2:]
-    scores = (scores * video_weights[..., None, None]).flatten(1)
-    best, index = scores.topk(min(num_moments, scores.shape[1]), dim=1)
-    column = index // max(num_widths * length, 1)
-    start = index % length
-    width = index // length % max(num_widths, 1) + min_span
-    return best, column, torch.stack([start, start + width], 2)
+    samples = torch.arange(len(rows), device=rows.device)
+    return similarity[rows, samples[:, None]]
+
+
+def span_logits(
+    similarity: Tensor, clip_mask: Tensor, convolutions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Start and end logits.
+
+    Args:
+        similarity: (P, L), p of the paper.
+        clip_mask: (P, L) bool.
+        convolutions: (L, 2 · L), :func:`convolution_matrix` for starts and ends.
+
+    Returns:
+        Two (P, L); the dtype's minimum at invalid clips.
+    """
+    start, end = (similarity @ convolutions).chunk(2, 1)
+    least = torch.finfo(start.dtype).min
+    return start.masked_fill(~clip_mask, least), end.masked_fill(~clip_mask, least)
+
+
+def convolution_matrix(kernels: Tensor, length: int) -> Tensor:
+    """Zero-padded convolutions as a matrix: many short rows meet it faster than a convolution.
+
+    Args:
+        kernels: (C, 1, kernel size), odd.
+        length: L.
+
+    Returns:
+        (L, C · L); a row times it is the C convolutions of the row, one after another.
+    """
+    size = kernels.shape[2]
+    position = torch.arange(length, device=kernels.device)
+    tap = position[:, None] - position + size // 2
+    reached = (tap >= 0) & (tap < size)
+    bands = kernels[:, 0, tap.clamp(0, size - 1)].masked_fill(~reached, 0)
+    return bands.transpose(0, 1).flatten(1)
 
 
 def temporal_nms(

@@ -8,22 +8,24 @@ from typing import Any, Literal
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.layout import PackedRows, RowLayout
 from reloclnet_mm.models.encoders import ContextEncoder, ContextLevels, QueryEncoder, SpanPredictor
+from reloclnet_mm.models.index import CorpusIndex
 from reloclnet_mm.models.layers import Padding
 from reloclnet_mm.models.prediction import (
+    RankedLists,
     RankingOptions,
-    moment_predictions,
-    own_rows,
-    video_predictions,
+    add_predictions,
+    own_places,
+    rank_corpus,
 )
 from reloclnet_mm.models.ranking import (
-    pair_similarity,
-    rank_videos,
-    similarity_in_videos,
+    largest_similarity,
+    similarity_in_own_video,
+    similarity_of_all,
     video_scores,
 )
 from reloclnet_mm.registry import MODELS
@@ -32,21 +34,23 @@ from reloclnet_mm.structures import MomentDataSample, VideoCorpus
 
 @dataclass(frozen=True)
 class EncodedPairs:
-    """A batch of queries and their own videos, encoded.
+    """A batch of B queries and their own videos, encoded.
 
     Attributes:
         queries: Stream name to (B, d).
-        contexts: Stream name to the three levels (B, L, d).
-        clip_mask: (B, L) bool.
+        contexts: Stream name to the three levels (R, d).
+        layout: Of the R rows of clips.
+        places: (B,) int64, each query's video in the layout.
     """
 
     queries: dict[str, Tensor]
     contexts: ContextLevels
-    clip_mask: Tensor
+    layout: RowLayout
+    places: Tensor
 
     def level(self, number: Literal[1, 2, 3]) -> dict[str, Tensor]:
-        """Stream name to (B, L, d) of one level."""
-        return {name: levels[number - 1] for name, levels in self.contexts.items()}
+        """Stream name to (R, d) of one level, float32."""
+        return {name: levels[number - 1].float() for name, levels in self.contexts.items()}
 
 
 @MODELS.register_module()
@@ -125,10 +129,10 @@ class ReLoCLNet(BaseModel):
 
     def forward(
         self,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, PackedRows],
         data_samples: list[MomentDataSample] | None = None,
         mode: Literal['loss', 'predict', 'tensor'] = 'tensor',
-        corpus: VideoCorpus | None = None,
+        corpus: CorpusIndex | None = None,
     ) -> dict[str, Tensor] | list[MomentDataSample]:
         """What mmengine calls.
 
@@ -146,49 +150,55 @@ class ReLoCLNet(BaseModel):
                 raise ValueError(
                     'mode="predict" ranks the videos of a corpus and got none: evaluate with '
                     "val_cfg=dict(type='CorpusValLoop', …) and test_cfg=dict(type="
-                    "'CorpusTestLoop', …), or pass corpus=model.encode_corpus(…)"
+                    "'CorpusTestLoop', …), or pass "
+                    'corpus=model.index_corpus(model.encode_corpus(…))'
                 )
             return self.predict(inputs, data_samples, corpus)
         if mode == 'tensor':
             return self._tensors(inputs)
         raise ValueError(f"mode is {mode!r}, expected 'loss', 'predict' or 'tensor'")
 
-    def encode_query(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def encode_query(self, inputs: Mapping[str, PackedRows]) -> dict[str, Tensor]:
         """Encode queries by themselves.
 
         Args:
-            inputs: ``query`` (B, T, query_channels) and ``query_mask`` (B, T) bool.
+            inputs: ``query``, whose feature ``query`` is (R, query_channels).
 
         Returns:
-            Stream name to (B, d).
+            Stream name to (B, d), float32.
         """
-        _check_width('query', inputs['query'], self.query_encoder.projection.linear.in_features)
-        return self.query_encoder(inputs['query'], inputs['query_mask'], self.padding)
+        query = inputs['query']
+        tokens = query.features['query']
+        _check_width('query', tokens, self.query_encoder.projection.linear.in_features)
+        encoded = self.query_encoder(tokens, query.layout, self.padding)
+        return {name: x[query.places].float() for name, x in encoded.items()}
 
-    def encode_context(self, inputs: Mapping[str, Tensor]) -> ContextLevels:
+    def encode_context(self, inputs: Mapping[str, PackedRows]) -> ContextLevels:
         """Encode videos by themselves.
 
         Args:
-            inputs: Each stream's name (B, L, channels), and ``clip_mask`` (B, L) bool.
+            inputs: ``clips``, whose features are the streams, each (R, channels).
 
         Returns:
-            Stream name to its three levels, each (B, L, d).
+            Stream name to its three levels, each (R, d).
         """
+        packed = inputs['clips']
         clips = {}
         for name, stream in self.context_encoder.streams.items():
-            if name not in inputs:
+            if name not in packed.features:
                 raise InputError(
                     f'the model has a stream {name!r} and the batch has none: load it in the '
                     'pipeline, or leave it out of model.streams'
                 )
-            _check_width(name, inputs[name], stream.projection.linear.in_features)
-            clips[name] = inputs[name]
-        return self.context_encoder(clips, inputs['clip_mask'], self.padding)
+            clips[name] = packed.features[name]
+            _check_width(name, clips[name], stream.projection.linear.in_features)
+        return self.context_encoder(clips, packed.layout, self.padding)
 
-    def encode_pair(self, inputs: Mapping[str, Tensor]) -> EncodedPairs:
+    def encode_pair(self, inputs: Mapping[str, PackedRows]) -> EncodedPairs:
         """Encode queries and, beside them, each one's own video."""
+        clips = inputs['clips']
         return EncodedPairs(
-            self.encode_query(inputs), self.encode_context(inputs), inputs['clip_mask']
+            self.encode_query(inputs), self.encode_context(inputs), clips.layout, clips.places
         )
 
     @torch.no_grad()
@@ -215,19 +225,32 @@ class ReLoCLNet(BaseModel):
         return corpus
 
     def _encode_videos(self, data: dict) -> VideoCorpus:
-        inputs, samples = data['inputs'], data['data_samples']
-        levels = self.encode_context(inputs)
+        packed, samples = data['inputs']['clips'], data['data_samples']
+        levels = self.encode_context(data['inputs'])
+        features = torch.cat([level[-1].float() for level in levels.values()], 1)
+        layout, places = packed.layout, packed.places.tolist()
+        kept = layout.lengths
+        if self.padding == 'official':
+            # The convolution sees so many rows of padding behind the last clip.
+            reach = self.span_predictor.kernels.shape[2] // 2
+            kept = torch.minimum(kept + reach, layout.rows_of_each)
+        first, kept, lengths = (x.tolist() for x in (layout.first_rows, kept, layout.lengths))
         return VideoCorpus(
             video_names=tuple(sample.video_name for sample in samples),
             video_ids=torch.tensor([sample.video_id for sample in samples]),
             seconds_per_clip=torch.tensor([sample.seconds_per_clip for sample in samples]),
-            features={name: level[-1] for name, level in levels.items()},
-            clip_mask=inputs['clip_mask'],
             order=torch.tensor([sample.sample_idx for sample in samples]),
+            streams=tuple(levels),
+            features=torch.cat([features[first[p] : first[p] + kept[p]] for p in places]),
+            layout=RowLayout.stack([lengths[p] for p in places], [kept[p] for p in places]),
         )
 
+    def index_corpus(self, corpus: VideoCorpus) -> CorpusIndex:
+        """Make an encoded corpus ready for queries."""
+        return CorpusIndex(corpus, self.span_predictor.kernels.detach(), self.ranking.coarse_dtype)
+
     def loss(
-        self, inputs: dict[str, Tensor], data_samples: list[MomentDataSample]
+        self, inputs: dict[str, PackedRows], data_samples: list[MomentDataSample]
     ) -> dict[str, Tensor]:
         """The weighted losses of a batch.
 
@@ -236,93 +259,87 @@ class ReLoCLNet(BaseModel):
             data_samples: B samples with ``gt_span`` and ``video_id``.
         """
         pairs = self.encode_pair(inputs)
-        video_ids = torch.tensor([s.video_id for s in data_samples], device=pairs.clip_mask.device)
-        same_video = video_ids[:, None] == video_ids
+        same_video = pairs.places[:, None] == pairs.places
         spans = torch.stack([sample.gt_span for sample in data_samples])
+        # Scores differ in digits that bfloat16 does not have.
+        with torch.autocast(pairs.places.device.type, enabled=False):
+            return self._losses(pairs, same_video, spans)
 
-        scores = video_scores(pairs.queries, pairs.level(3), pairs.clip_mask)
+    def _losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
+        rows, clip_mask = pairs.layout.pad(pairs.places)
+        scores = video_scores(pairs.queries, pairs.level(3), pairs.layout)[:, pairs.places]
         by_query, by_video = self.loss_ranking(scores, same_video)
         losses = dict(loss_rank_query=by_query, loss_rank_video=by_video)
         losses['loss_span'] = self.loss_span(*self._paired_logits(pairs), spans)
-        second = pairs.level(2)
+        if self.loss_frame is None and self.loss_video is None:
+            return losses
+        second = similarity_of_all(pairs.queries, pairs.level(2))
         if self.loss_frame is not None:
-            losses['loss_frame_cl'] = self.loss_frame(pairs.queries, second, pairs.clip_mask, spans)
+            own = {name: similarity_in_own_video(x, rows) for name, x in second.items()}
+            losses['loss_frame_cl'] = self.loss_frame(own, clip_mask, spans)
         if self.loss_video is not None:
-            losses['loss_video_cl'] = self.loss_video(
-                pairs.queries, second, pairs.clip_mask, same_video
-            )
+            largest = largest_similarity(second, pairs.layout)[:, pairs.places]
+            losses['loss_video_cl'] = self.loss_video(largest, same_video)
         return losses
 
     def _paired_logits(self, pairs: EncodedPairs) -> tuple[Tensor, Tensor]:
         """Start and end logits (B, L) of each query in its own video."""
-        queries = self.span_predictor.map_queries(pairs.queries)
-        similarity = pair_similarity(queries, pairs.level(3))
-        return self.span_predictor(similarity, pairs.clip_mask, self.padding)
+        rows, clip_mask = pairs.layout.pad(pairs.places)
+        mapped = self.span_predictor.map_queries(pairs.queries)
+        products = similarity_of_all(mapped, pairs.level(3)).values()
+        own = torch.stack([similarity_in_own_video(x, rows) for x in products]).mean(0)
+        return self.span_predictor(own, clip_mask, self.padding)
 
     def predict(
         self,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, PackedRows],
         data_samples: list[MomentDataSample],
-        corpus: VideoCorpus,
+        corpus: CorpusIndex,
     ) -> list[MomentDataSample]:
         """Rank the corpus for each query.
 
         Args:
-            inputs: ``query`` and ``query_mask``.
+            inputs: ``query``.
             data_samples: B samples. Where one knows its ``video_id``, SVMR is answered too.
-            corpus: The encoded videos.
+            corpus: The videos, encoded and indexed.
 
         Returns:
             The samples with ``pred_vr``, ``pred_vcmr`` and ``pred_svmr``, on the CPU.
         """
         queries = self.encode_query(inputs)
-        scores = video_scores(queries, corpus.features, corpus.clip_mask)
-        best, rows = rank_videos(scores, self.ranking.num_videos)
-        weights = torch.exp(self.ranking.alpha * best)
-        ranked_videos = video_predictions(corpus, best, rows)
-        ranked_moments = self._rank_moments(queries, corpus, rows, weights)
-        for sample, videos, moments in zip(
-            data_samples, ranked_videos, ranked_moments, strict=True
-        ):
-            sample.pred_vr = videos
-            sample.pred_vcmr = moments
-        self._predict_in_own_video(queries, data_samples, corpus)
+        own = own_places(corpus.corpus, data_samples)
+        with torch.autocast(corpus.device.type, enabled=False):
+            ranked = self.rank(queries, corpus, own)
+        add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
         return data_samples
 
-    def _predict_in_own_video(
-        self,
-        queries: dict[str, Tensor],
-        data_samples: list[MomentDataSample],
-        corpus: VideoCorpus,
-    ) -> None:
-        """Add ``pred_svmr`` to the samples that name their video."""
-        known = [i for i, sample in enumerate(data_samples) if 'video_id' in sample]
-        if not known:
-            return
-        rows = own_rows(corpus, [data_samples[i].video_id for i in known])
-        queries = {name: x[known] for name, x in queries.items()}
-        ranked = self._rank_moments(queries, corpus, rows, torch.ones_like(rows).float())
-        for i, moments in zip(known, ranked, strict=True):
-            data_samples[i].pred_svmr = moments
+    @torch.no_grad()
+    def rank(
+        self, queries: Mapping[str, Tensor], corpus: CorpusIndex, own_videos: Tensor
+    ) -> RankedLists:
+        """Ranked lists of encoded queries, as tensors.
 
-    def _rank_moments(
-        self, queries: dict[str, Tensor], corpus: VideoCorpus, rows: Tensor, weights: Tensor
-    ) -> list[InstanceData]:
-        """Ranked moments in the videos ``rows`` (Q, V) of each query."""
-        similarity = similarity_in_videos(
-            self.span_predictor.map_queries(queries), corpus.features, rows
+        Args:
+            queries: Stream name to (Q, d).
+            corpus: The videos, encoded and indexed.
+            own_videos: (Q,) int64, the place of each query's own video in the corpus, for SVMR; −1
+                where it is not known.
+        """
+        return rank_corpus(
+            queries,
+            self.span_predictor.map_queries(queries),
+            corpus,
+            own_videos.to(corpus.device),
+            self.ranking,
         )
-        logits = self.span_predictor(similarity, corpus.clip_mask[rows], self.padding)
-        return moment_predictions(*logits, corpus, rows, weights, self.ranking)
 
-    def _tensors(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _tensors(self, inputs: dict[str, PackedRows]) -> dict[str, Tensor]:
         """The outputs of queries beside their own videos, for mode ``tensor``."""
         pairs = self.encode_pair(inputs)
         start_logits, end_logits = self._paired_logits(pairs)
+        scores = video_scores(pairs.queries, pairs.level(3), pairs.layout)
         return dict(
-            video_scores=video_scores(pairs.queries, pairs.level(3), pairs.clip_mask),
-            start_logits=start_logits,
-            end_logits=end_logits,
+            video_scores=scores[:, pairs.places], start_logits=start_logits, end_logits=end_logits
         )
 
 

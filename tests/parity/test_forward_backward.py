@@ -12,8 +12,10 @@ from goldens import (
 )
 from official_config import model_config
 
+from reloclnet_mm.layout import PackedRows
 from reloclnet_mm.models.official import convert_state_dict
-from reloclnet_mm.models.ranking import similarity_in_videos, video_scores
+from reloclnet_mm.models.pairs import VideoPairs, pair_products
+from reloclnet_mm.models.ranking import convolution_matrix, span_logits, video_scores
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
 
@@ -37,12 +39,22 @@ def passed(relocl_golden):
     model = MODELS.build(model_config(read_meta(golden)['config'], dropout=0.0))
     model.load_state_dict(convert_state_dict(as_tensors(arrays_below(golden, 'w/'))))
     raw = as_tensors(arrays_below(golden, 'in/'))
-    inputs = dict(query=raw['query_feat'], query_mask=raw['query_mask'].bool())
-    for stream, name in (('video', 'video'), ('subtitle', 'sub')):
-        if f'{name}_feat' in raw:
-            inputs[stream] = raw[f'{name}_feat']
-            inputs['clip_mask'] = raw[f'{name}_mask'].bool()
+    streams = {
+        stream: raw[f'{name}_feat']
+        for stream, name in (('video', 'video'), ('subtitle', 'sub'))
+        if f'{name}_feat' in raw
+    }
+    clip_mask = next(raw[f'{name}_mask'] for name in ('video', 'sub') if f'{name}_mask' in raw)
+    inputs = dict(
+        query=PackedRows.padded({'query': raw['query_feat']}, raw['query_mask'].bool()),
+        clips=PackedRows.padded(streams, clip_mask.bool()),
+    )
     return golden, model, inputs, raw
+
+
+def valid_clips(inputs):
+    """(B, L) bool."""
+    return inputs['clips'].layout.masks[0].numpy()
 
 
 def samples(raw):
@@ -55,12 +67,13 @@ def samples(raw):
 def test_every_level_of_the_context_equals_the_original(passed):
     golden, model, inputs, _ = passed
     contexts = model.encode_context(inputs)
-    valid = inputs['clip_mask'].numpy()
+    valid = valid_clips(inputs)
     for stream, levels in contexts.items():
         name = {'video': 'video', 'subtitle': 'sub'}[stream]
         for number, level in enumerate(levels, 1):
             expected = golden[f'out/context_{name}_{number}'][valid]
-            assert relative_error(level.detach().numpy()[valid], expected) < OUTPUT_TOLERANCE
+            found = level.detach().numpy()[valid.flatten()]
+            assert relative_error(found, expected) < OUTPUT_TOLERANCE
 
 
 def test_pooled_queries_equal_the_original(passed):
@@ -74,7 +87,7 @@ def test_pooled_queries_equal_the_original(passed):
 def test_video_scores_equal_the_original(passed):
     golden, model, inputs, _ = passed
     pairs = model.encode_pair(inputs)
-    scores = video_scores(pairs.queries, pairs.level(3), pairs.clip_mask)
+    scores = video_scores(pairs.queries, pairs.level(3), pairs.layout)
     expected = golden['out/query_video_scores']
     assert relative_error(scores.detach().numpy(), expected) < OUTPUT_TOLERANCE
 
@@ -82,7 +95,7 @@ def test_video_scores_equal_the_original(passed):
 def test_span_logits_of_each_query_in_its_own_video_equal_the_original(passed):
     golden, model, inputs, _ = passed
     outputs = model(inputs, mode='tensor')
-    valid = inputs['clip_mask'].numpy()
+    valid = valid_clips(inputs)
     for side in ('start', 'end'):
         found = outputs[f'{side}_logits'].detach().numpy()[valid]
         expected = golden[f'out/{side}_logits_paired'][valid]
@@ -91,16 +104,22 @@ def test_span_logits_of_each_query_in_its_own_video_equal_the_original(passed):
 
 def test_span_logits_of_each_query_in_every_video_equal_the_original(passed):
     golden, model, inputs, _ = passed
-    pairs = model.encode_pair(inputs)
-    size, length = pairs.clip_mask.shape
-    rows = torch.arange(size).expand(size, size)
-    queries = model.span_predictor.map_queries(pairs.queries)
-    similarity = similarity_in_videos(queries, pairs.level(3), rows)
-    start, end = model.span_predictor(similarity, pairs.clip_mask[rows], model.padding)
-    valid = pairs.clip_mask.expand(size, size, length).numpy()
-    for side, logits in (('start', start), ('end', end)):
+    encoded = model.encode_pair(inputs)
+    clip_mask = encoded.layout.masks[0]
+    size, length = clip_mask.shape
+    mapped = model.span_predictor.map_queries(encoded.queries)
+    queries = torch.cat(list(mapped.values()), 1) / len(mapped)
+    clips = torch.cat(list(encoded.level(3).values()), 1).split(length)
+    pairs = VideoPairs.where(torch.ones(size, size, dtype=torch.bool))
+    with torch.no_grad():
+        products = pair_products(queries, clips, pairs, length)
+        convolutions = convolution_matrix(model.span_predictor.kernels, length)
+        logits = span_logits(products, clip_mask[pairs.videos], convolutions)
+    valid = clip_mask.expand(size, size, length).numpy()
+    for side, found in zip(('start', 'end'), logits, strict=True):
+        by_video = found.view(size, size, length).transpose(0, 1).numpy()
         expected = golden[f'out/{side}_logits_all_pairs'][valid]
-        assert relative_error(logits.detach().numpy()[valid], expected) < OUTPUT_TOLERANCE
+        assert relative_error(by_video[valid], expected) < OUTPUT_TOLERANCE
 
 
 def test_losses_equal_the_original(passed):

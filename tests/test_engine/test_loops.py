@@ -48,7 +48,8 @@ def test_the_corpus_lives_from_the_first_batch_to_the_end_of_the_run(corpus_fold
     assert seen.held_before == [None]
     assert len(seen.corpora) == 3
     assert all(corpus is seen.corpora[0] for corpus in seen.corpora)
-    assert seen.corpora[0].video_names == ('e', 'f', 'g', 'h')
+    # Of 1, 6, 8 and 8 clips.
+    assert seen.corpora[0].corpus.video_names == ('g', 'e', 'f', 'h')
     assert runner.test_loop._corpus is None
 
 
@@ -56,8 +57,9 @@ def test_metrics_find_a_description_of_the_corpus(corpus_folder, tmp_path):
     runner = tiny_runner(corpus_folder, tmp_path)
     metrics = runner.test()
     (corpus,) = {metric.dataset_meta['corpus'] for metric in runner.test_loop.evaluator.metrics}
-    assert corpus.video_ids == (10, 11, 12, 13)
-    assert corpus.num_clips == (6, 8, 1, 8)
+    assert corpus.video_names == ('g', 'e', 'f', 'h')
+    assert corpus.video_ids == (12, 10, 11, 13)
+    assert corpus.num_clips == (1, 6, 8, 8)
     assert corpus.seconds_per_clip == (1.5, 1.5, 1.5, 1.5 * 13 / 8)
     assert metrics['chance/VR/R1'] == 25.0
     assert metrics['VR/R5'] == metrics['VR/R100']

@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from tiny_corpus import CONFIG, tiny_model
 
-from reloclnet_mm.engine.optimizers import BertAdam, clip_norm
+from reloclnet_mm.engine.optimizers import BertAdam, clip_norms
 from reloclnet_mm.registry import MODELS
 
 SETTINGS = dict(lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, max_grad_norm=1.0)
@@ -107,7 +107,7 @@ def test_the_loss_of_a_closure_is_returned():
 def test_a_gradient_is_clipped_as_pytorch_clips(factor):
     parameter = torch.nn.Parameter(torch.zeros(5))
     parameter.grad = factor * torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
-    found = clip_norm(parameter.grad.clone(), 1.0)
+    (found,) = clip_norms([parameter.grad.clone()], 1.0)
     torch.nn.utils.clip_grad_norm_([parameter], 1.0)
     torch.testing.assert_close(found, parameter.grad)
 

@@ -1,20 +1,24 @@
-"""Ranking functions against the naive full computation."""
+"""Scores of videos and clips, and suppression, against naive loops."""
 
 import pytest
 import torch
 from torch.nn.functional import conv1d, cosine_similarity
 
+from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.models.ranking import (
-    clip_similarity,
-    pair_similarity,
-    rank_moments,
-    rank_videos,
-    similarity_in_videos,
+    convolution_matrix,
+    largest_similarity,
+    similarity_in_own_video,
+    similarity_of_all,
     span_logits,
-    span_scores,
     temporal_nms,
     video_scores,
 )
+
+STREAMS = ('video', 'subtitle')
+# Three videos of 4, 2 and 3 clips; the second has two rows of padding.
+LAYOUT = RowLayout.stack([4, 2, 3], [4, 4, 3])
+ROWS = [range(4), range(4, 6), range(8, 11)]
 
 
 @pytest.fixture
@@ -22,168 +26,104 @@ def generator():
     return torch.Generator().manual_seed(7)
 
 
-def masks(lengths, longest):
-    return torch.arange(longest) < torch.tensor(lengths)[..., None]
-
-
-def naive_moments(start, end, mask, weights, min_span, max_span):
-    """Every (score, video, i, j) of one query, best first."""
-    found = []
-    for v in range(len(start)):
-        length = int(mask[v].sum())
-        for i in range(length):
-            for j in range(length):
-                if min_span <= j - i < max_span:
-                    score = float(start[v, i]) * float(end[v, j]) * float(weights[v])
-                    found.append((score, v, i, j))
-    return sorted(found, reverse=True)
-
-
-def draw(generator, kind, shape):
-    if kind == 'random':
-        return torch.rand(shape, generator=generator)
-    if kind == 'ties':
-        return torch.randint(1, 3, shape, generator=generator) / 4
-    return torch.zeros(shape)
-
-
-@pytest.mark.parametrize('kind', ['random', 'ties', 'zeros'])
-@pytest.mark.parametrize(
-    ('min_span', 'max_span', 'num_moments'), [(2, 5, 10), (0, 3, 10), (1, 99, 500), (6, 7, 3)]
-)
-def test_ranked_moments_equal_the_naive_full_computation(
-    generator, kind, min_span, max_span, num_moments
-):
-    mask = masks([[7, 1, 4], [3, 7, 2]], 7)
-    start, end = (draw(generator, kind, (2, 3, 7)) for _ in range(2))
-    weights = torch.exp(3 * torch.rand(2, 3, generator=generator))
-    best, columns, spans = rank_moments(
-        start, end, mask, weights, min_span=min_span, max_span=max_span, num_moments=num_moments
+@pytest.fixture
+def encoded(generator):
+    """Queries (5, 6) and clips (11, 6) of two streams."""
+    return tuple(
+        {name: torch.randn(rows, 6, generator=generator) for name in STREAMS} for rows in (5, 11)
     )
-    for q in range(2):
-        every = naive_moments(start[q], end[q], mask[q], weights[q], min_span, max_span)
-        score_of = {tuple(item): score for score, *item in every}
-        kept = best[q] >= 0
-        found = [tuple(x) for x in torch.cat([columns[q, :, None], spans[q]], 1)[kept].tolist()]
-        assert len(found) == len(set(found)) == min(num_moments, len(every))
-        expected = [score for score, *_ in every][: len(found)]
-        torch.testing.assert_close(best[q][kept].tolist(), expected, rtol=1e-5, atol=0)
-        # Among equal scores any order is right, but each moment must carry its own score.
-        own = [score_of[item] for item in found]
-        torch.testing.assert_close(own, expected, rtol=1e-5, atol=0)
 
 
-def test_the_moments_of_a_worked_example_come_in_their_order():
-    start = torch.tensor([[[0.5, 0.3, 0.2], [0.8, 0.1, 0.1]]])
-    end = torch.tensor([[[0.1, 0.2, 0.7], [0.3, 0.6, 0.1]]])
-    mask = torch.tensor([[[True, True, True], [True, True, False]]])
-    best, columns, spans = rank_moments(
-        start, end, mask, torch.tensor([[1.0, 0.5]]), min_span=1, max_span=3, num_moments=4
-    )
-    # 0.5·0.7 (video 0, 0 to 2), 0.8·0.6·0.5 (1, 0 to 1), 0.3·0.7 (0, 1 to 2), 0.5·0.2
-    torch.testing.assert_close(best, torch.tensor([[0.35, 0.24, 0.21, 0.1]]))
-    assert columns.tolist() == [[0, 1, 0, 0]]
-    assert spans.tolist() == [[[0, 2], [0, 1], [1, 2], [0, 1]]]
-
-
-def test_videos_shorter_than_the_shortest_span_leave_no_moment():
-    start = torch.rand(2, 3, 2)
-    best, columns, spans = rank_moments(
-        start,
-        start,
-        torch.ones(2, 3, 2).bool(),
-        torch.ones(2, 3),
-        min_span=2,
-        max_span=5,
-        num_moments=4,
-    )
-    assert best.shape == columns.shape == (2, 0)
-    assert spans.shape == (2, 0, 2)
-
-
-def test_span_scores_hold_each_allowed_span_once_and_minus_one_elsewhere(generator):
-    mask = masks([[6, 3]], 6)
-    start, end = (torch.rand(1, 2, 6, generator=generator) for _ in range(2))
-    scores = span_scores(start, end, mask, 1, 4)
-    assert scores.shape == (1, 2, 3, 6)
-    for v, length in enumerate([6, 3]):
-        for t in range(3):
-            for i in range(6):
-                j = i + 1 + t
-                expected = float(start[0, v, i] * end[0, v, j]) if j < length else -1.0
-                assert float(scores[0, v, t, i]) == expected
-
-
-def test_the_best_videos_are_those_of_a_full_sort(generator):
-    scores = torch.rand(4, 9, generator=generator)
-    best, rows = rank_videos(scores, 5)
-    expected, order = scores.sort(1, descending=True)
-    assert torch.equal(best, expected[:, :5])
-    assert torch.equal(rows, order[:, :5])
-
-
-def test_a_corpus_smaller_than_k_is_ranked_whole(generator):
-    scores = torch.rand(4, 3, generator=generator)
-    best, rows = rank_videos(scores, 100)
-    assert torch.equal(best, scores.sort(1, descending=True).values)
-    assert rows.sort(1).values.tolist() == [[0, 1, 2]] * 4
-
-
-def test_the_similarity_of_a_video_is_that_of_its_best_valid_clip(generator):
-    queries = torch.randn(3, 5, generator=generator)
-    clips = torch.randn(2, 4, 5, generator=generator)
-    found = clip_similarity(queries, clips, masks([4, 2], 4))
-    for q in range(3):
-        for n, length in enumerate([4, 2]):
-            expected = max(float(queries[q] @ clips[n, i]) for i in range(length))
-            assert float(found[q, n]) == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_video_score_is_the_mean_of_the_streams_largest_cosines(generator):
-    queries = {name: torch.randn(3, 5, generator=generator) for name in ('video', 'subtitle')}
-    clips = {name: torch.randn(2, 4, 5, generator=generator) for name in queries}
-    found = video_scores(queries, clips, masks([4, 2], 4))
-    for q in range(3):
-        for n, length in enumerate([4, 2]):
+def naive_scores(queries, clips, similarity):
+    """(5, 3), the mean over streams of the largest similarity over a video's clips."""
+    means = []
+    for q in range(5):
+        for rows in ROWS:
             best = [
-                max(
-                    float(cosine_similarity(queries[name][q], clips[name][n, i], dim=0))
-                    for i in range(length)
-                )
+                max(float(similarity(queries[name][q], clips[name][i])) for i in rows)
                 for name in queries
             ]
-            assert float(found[q, n]) == pytest.approx(sum(best) / 2, abs=1e-6)
+            means.append(sum(best) / len(best))
+    return torch.tensor(means).view(5, 3)
 
 
-def test_similarity_in_ranked_videos_is_that_of_each_pair(generator):
-    queries = {name: torch.randn(3, 5, generator=generator) for name in ('video', 'subtitle')}
-    clips = {name: torch.randn(6, 4, 5, generator=generator) for name in queries}
-    rows = torch.tensor([[5, 0], [1, 1], [3, 2]])
-    found = similarity_in_videos(queries, clips, rows)
-    for v in range(2):
-        own = {name: x[rows[:, v]] for name, x in clips.items()}
-        torch.testing.assert_close(found[:, v], pair_similarity(queries, own))
-    expected = sum(float(queries[name][2] @ clips[name][3, 1]) for name in queries) / 2
-    assert float(found[2, 0, 1]) == pytest.approx(expected, abs=1e-5)
+@pytest.mark.parametrize('streams', [STREAMS, ('video',)])
+def test_a_video_score_is_the_mean_of_the_streams_largest_cosines(encoded, streams):
+    queries, clips = ({name: x[name] for name in streams} for x in encoded)
+    expected = naive_scores(queries, clips, lambda a, b: cosine_similarity(a, b, dim=0))
+    torch.testing.assert_close(video_scores(queries, clips, LAYOUT), expected)
+
+
+def test_a_clip_or_query_of_zeros_has_the_score_zero(encoded):
+    queries, clips = encoded
+    for name in STREAMS:
+        queries[name][2] = 0
+        clips[name][4:6] = 0
+    scores = video_scores(queries, clips, LAYOUT)
+    assert scores[2].tolist() == [0, 0, 0]
+    assert scores[:, 1].tolist() == [0] * 5
+
+
+def test_the_similarity_of_a_video_is_the_mean_of_the_streams_best_valid_clips(encoded):
+    queries, clips = encoded
+    found = largest_similarity(similarity_of_all(queries, clips), LAYOUT)
+    torch.testing.assert_close(found, naive_scores(queries, clips, torch.dot))
+
+
+def test_similarity_in_own_video_is_that_of_each_pair(encoded):
+    queries, clips = encoded
+    places = torch.tensor([2, 0, 1, 1, 0])
+    rows, mask = LAYOUT.pad(places)
+    similarity = similarity_of_all(queries, clips)
+    for name in STREAMS:
+        found = similarity_in_own_video(similarity[name], rows)
+        for b, place in enumerate(places.tolist()):
+            expected = [float(queries[name][b] @ clips[name][i]) for i in ROWS[place]]
+            torch.testing.assert_close(found[b][mask[b]].tolist(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [1, 3, 5, 9])
+@pytest.mark.parametrize('length', [1, 2, 6])
+def test_the_convolution_matrix_is_the_convolution(generator, size, length):
+    kernels = torch.randn(2, 1, size, generator=generator)
+    x = torch.randn(7, length, generator=generator)
+    matrix = convolution_matrix(kernels, length)
+    assert matrix.shape == (length, 2 * length)
+    expected = conv1d(x[:, None], kernels, padding=size // 2)
+    torch.testing.assert_close((x @ matrix).view(7, 2, length), expected)
 
 
 def test_span_logits_are_a_convolution_worked_by_hand():
     similarity = torch.tensor([[1.0, 2.0, 4.0, 0.0]])
     mask = torch.tensor([[True, True, True, False]])
-    logits = span_logits(similarity, mask, torch.tensor([[[1.0, 10.0, 100.0]]]))
+    kernels = torch.tensor([[[1.0, 10.0, 100.0]], [[0.0, 1.0, 0.0]]])
+    start, end = span_logits(similarity, mask, convolution_matrix(kernels, 4))
     # [10·1 + 100·2, 1·1 + 10·2 + 100·4, 1·2 + 10·4 + 100·0]
-    assert logits[0, :3].tolist() == [210.0, 421.0, 42.0]
-    assert logits[0, 3] == torch.finfo(torch.float32).min
+    assert start[0, :3].tolist() == [210.0, 421.0, 42.0]
+    assert end[0, :3].tolist() == [1, 2, 4]
+    assert start[0, 3] == end[0, 3] == torch.finfo(torch.float32).min
 
 
 def test_span_logits_of_many_videos_are_those_of_each(generator):
-    similarity = torch.randn(2, 3, 6, generator=generator)
-    kernel = torch.randn(1, 1, 5, generator=generator)
-    logits = span_logits(similarity, torch.ones(2, 3, 6).bool(), kernel)
-    for q in range(2):
-        for v in range(3):
-            expected = conv1d(similarity[q, v][None, None], kernel, padding=2)[0, 0]
-            torch.testing.assert_close(logits[q, v], expected)
+    similarity = torch.randn(6, 7, generator=generator)
+    kernels = torch.randn(2, 1, 5, generator=generator)
+    logits = span_logits(similarity, torch.ones(6, 7).bool(), convolution_matrix(kernels, 7))
+    for p in range(6):
+        expected = conv1d(similarity[p][None, None], kernels, padding=2)[0]
+        torch.testing.assert_close(torch.stack([side[p] for side in logits]), expected)
+
+
+def test_the_gradient_of_span_logits_is_that_of_the_convolution(generator):
+    similarity = torch.randn(6, 7, generator=generator, requires_grad=True)
+    kernels = torch.randn(2, 1, 5, generator=generator, requires_grad=True)
+    weight = torch.randn(6, 2, 7, generator=generator)
+    logits = torch.stack(
+        span_logits(similarity, torch.ones(6, 7).bool(), convolution_matrix(kernels, 7)), 1
+    )
+    found = torch.autograd.grad((logits * weight).sum(), [similarity, kernels])
+    logits = conv1d(similarity[:, None], kernels, padding=2)
+    expected = torch.autograd.grad((logits * weight).sum(), [similarity, kernels])
+    torch.testing.assert_close(found, expected)
 
 
 def naive_nms(moments, scores, groups, threshold, num_moments):

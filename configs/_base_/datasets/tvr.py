@@ -45,7 +45,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     **loading,
-    batch_size=50,
+    batch_size=500,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='TVRDataset',

@@ -1,7 +1,11 @@
 """Transforms, in the order in which a pipeline applies them."""
 
 from reloclnet_mm.datasets.transforms.formatting import PackMomentInputs
-from reloclnet_mm.datasets.transforms.loading import LoadClipFeatures, LoadQueryFeatures
+from reloclnet_mm.datasets.transforms.loading import (
+    CountClips,
+    LoadClipFeatures,
+    LoadQueryFeatures,
+)
 from reloclnet_mm.datasets.transforms.processing import (
     AppendTEF,
     MomentToSpan,
@@ -11,6 +15,7 @@ from reloclnet_mm.datasets.transforms.processing import (
 
 __all__ = [
     'AppendTEF',
+    'CountClips',
     'LoadClipFeatures',
     'LoadQueryFeatures',
     'MomentToSpan',

@@ -15,6 +15,7 @@ META_KEYS = (
     'video_name',
     'video_id',
     'duration',
+    'num_clips',
     'seconds_per_clip',
     'sample_idx',
 )

@@ -1,19 +1,21 @@
 """Loading features."""
 
-from typing import Any
+from typing import Any, Literal
 
 from mmcv.transforms import BaseTransform
 
 from reloclnet_mm.datasets.feature_file import FeatureFile
+from reloclnet_mm.datasets.packed_features import PackedFeatures, open_features
+from reloclnet_mm.datasets.transforms.processing import PoolClips
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import TRANSFORMS
 
 
 class _LoadFeatures(BaseTransform):
     def __init__(self) -> None:
-        self._files: dict[str, FeatureFile] = {}
+        self._files: dict[str, FeatureFile | PackedFeatures] = {}
 
-    def _file(self, results: dict[str, Any], name: str) -> FeatureFile:
+    def _file(self, results: dict[str, Any], name: str) -> FeatureFile | PackedFeatures:
         paths = results['feature_files']
         if name not in paths:
             raise InputError(
@@ -22,7 +24,7 @@ class _LoadFeatures(BaseTransform):
             )
         path = paths[name]
         if path not in self._files:
-            self._files[path] = FeatureFile(path, results['channels'].get(name))
+            self._files[path] = open_features(path, results['channels'].get(name))
         return self._files[path]
 
 
@@ -75,4 +77,40 @@ class LoadClipFeatures(_LoadFeatures):
                 f'video {results["video_name"]!r}: found {lengths} clips in {files}, expected as '
                 'many in each stream; extract both with the same clip length'
             )
+        return results
+
+
+@TRANSFORMS.register_module()
+class CountClips(_LoadFeatures):
+    """Note how many clips a video has after pooling, and how long one is, reading no features.
+
+    For :class:`~reloclnet_mm.models.resident.ResidentDataPreprocessor`, which gives clips to
+    samples that have passed here.
+
+    Required keys: ``feature_files``, ``channels``, ``video_name``.
+    Added: ``seconds_per_clip``, ``num_clips``, as
+    :class:`~reloclnet_mm.datasets.transforms.processing.PoolClips` adds them.
+
+    Args:
+        stream: Whose file to look into, ``video`` or ``subtitle``.
+        clip_length: Of PoolClips.
+        max_clips: Of PoolClips.
+        pooled_seconds: Of PoolClips.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        clip_length: float = 1.5,
+        max_clips: int = 128,
+        pooled_seconds: Literal['true', 'official'] = 'true',
+    ) -> None:
+        super().__init__()
+        self.stream = stream
+        self._pooling = PoolClips(clip_length, max_clips, pooled_seconds)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the numbers."""
+        length = self._file(results, self.stream).num_rows(results['video_name'])
+        results.update(self._pooling.counts(length))
         return results

@@ -10,6 +10,8 @@ from mmcv.transforms import BaseTransform
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import TRANSFORMS
 
+NORM_EPS = 1e-5
+
 
 def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
     """Mean-pool to at most ``max_rows`` rows.
@@ -34,7 +36,7 @@ def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
     )
 
 
-def normalize_rows(rows: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+def normalize_rows(rows: np.ndarray, eps: float = NORM_EPS) -> np.ndarray:
     """Each row divided by its L2 norm + eps.
 
     Args:
@@ -106,14 +108,21 @@ class PoolClips(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pool every stream."""
         length = len(next(iter(results['clips'].values())))
-        num_clips = min(length, self.max_clips)
         results['clips'] = {
             name: pool_rows(rows, self.max_clips) for name, rows in results['clips'].items()
         }
-        results['num_clips'] = num_clips
-        stretch = length / num_clips if self.pooled_seconds == 'true' else 1.0
-        results['seconds_per_clip'] = self.clip_length * stretch
+        results.update(self.counts(length))
         return results
+
+    def counts(self, length: int) -> dict[str, Any]:
+        """``num_clips`` and ``seconds_per_clip`` of a video after pooling.
+
+        Args:
+            length: Its clips in the feature files.
+        """
+        num_clips = min(length, self.max_clips)
+        stretch = length / num_clips if self.pooled_seconds == 'true' else 1.0
+        return dict(num_clips=num_clips, seconds_per_clip=self.clip_length * stretch)
 
 
 @TRANSFORMS.register_module()

@@ -45,27 +45,16 @@ class FrameContrastiveLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(
-        self,
-        queries: Mapping[str, Tensor],
-        clips: Mapping[str, Tensor],
-        clip_mask: Tensor,
-        spans: Tensor,
-    ) -> Tensor:
+    def forward(self, similarity: Mapping[str, Tensor], clip_mask: Tensor, spans: Tensor) -> Tensor:
         """The weighted loss, mean over the batch and over streams.
 
         Args:
-            queries: Stream name to (B, d).
-            clips: Stream name to (B, L, d), second level of each query's own video.
+            similarity: Stream name to (B, L), inner products r of each query and the clips of its
+                own video at the second level.
             clip_mask: (B, L) bool.
             spans: (B, 2) int64, first and last clip of the moment.
         """
         position = torch.arange(clip_mask.shape[1], device=clip_mask.device)
         inside = (position >= spans[:, :1]) & (position <= spans[:, 1:])
-        gaps = [
-            jensen_shannon_gap(
-                torch.einsum('bd,bld->bl', queries[name], x), inside, clip_mask & ~inside
-            )
-            for name, x in clips.items()
-        ]
+        gaps = [jensen_shannon_gap(r, inside, clip_mask & ~inside) for r in similarity.values()]
         return self.loss_weight * torch.stack(gaps).mean()

@@ -1,11 +1,8 @@
 """VideoCL: contrast of videos within a batch (Zhang et al., SIGIR 2021)."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from reloclnet_mm.models.ranking import clip_similarity
 from reloclnet_mm.registry import MODELS
 
 
@@ -39,24 +36,14 @@ class VideoContrastiveLoss(nn.Module):
         self.mask_same_video = mask_same_video
         self.loss_weight = loss_weight
 
-    def forward(
-        self,
-        queries: Mapping[str, Tensor],
-        clips: Mapping[str, Tensor],
-        clip_mask: Tensor,
-        same_video: Tensor,
-    ) -> Tensor:
+    def forward(self, scores: Tensor, same_video: Tensor) -> Tensor:
         """The weighted loss.
 
         Args:
-            queries: Stream name to (B, d).
-            clips: Stream name to (B, L, d), second level of each query's own video.
-            clip_mask: (B, L) bool.
+            scores: (B, B), x: of query i and the video of query j the largest inner product with a
+                clip at the second level, mean over streams.
             same_video: (B, B) bool, true where two queries have the same video.
         """
-        scores = torch.stack(
-            [clip_similarity(queries[name], x, clip_mask) for name, x in clips.items()]
-        ).mean(0)
         ignored = None
         if self.mask_same_video:
             ignored = same_video & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)

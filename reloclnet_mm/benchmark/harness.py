@@ -1,0 +1,174 @@
+"""Measuring subjects side by side, each in a process of its own."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Workload = Callable[[], Any]
+"""Does the work once; what it returns is not measured."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to measure.
+
+    Attributes:
+        name: For tables.
+        make: Prepares the work and returns it; a function at a module's top level.
+        settings: Keyword arguments of ``make``.
+    """
+
+    name: str
+    make: Callable[..., Workload]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a subject took.
+
+    Attributes:
+        name: The subject's.
+        seconds: Of each trial.
+        peak_rss_mb: The most memory that its process held at any time, preparation included.
+        result: What the last trial returned.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    peak_rss_mb: float
+    result: Any
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+    def percentile(self, percent: float) -> float:
+        """Seconds that so many percent of the trials stay within."""
+        ordered = sorted(self.seconds)
+        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(
+            name=self.name,
+            median_s=self.median,
+            least_s=min(self.seconds),
+            most_s=max(self.seconds),
+            trials=len(self.seconds),
+            peak_rss_mb=self.peak_rss_mb,
+        )
+
+
+def measure(
+    subjects: list[Subject], *, trials: int, warm_ups: int = 1, threads: int | None = None
+) -> list[Timing]:
+    """Time subjects in turn, so that what else a machine does meets all alike.
+
+    Each has a process of its own, so that the memory of one is not counted with another's; no two
+    work at once.
+
+    Args:
+        subjects: What to measure.
+        trials: How often, each.
+        warm_ups: Runs before that do not count.
+        threads: Of torch in each process; None: torch's choice.
+    """
+    context = get_context('spawn')
+    running = []
+    for subject in subjects:
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(subject, there, threads))
+        process.start()
+        there.close()
+        _answer(subject, here)
+        running.append((subject, process, here, []))
+    for trial in range(warm_ups + trials):
+        for subject, _, here, seconds in running:
+            here.send('run')
+            elapsed = _answer(subject, here)
+            if trial >= warm_ups:
+                seconds.append(elapsed)
+    timings = []
+    for subject, process, here, seconds in running:
+        here.send('stop')
+        peak, result = _answer(subject, here)
+        process.join()
+        timings.append(Timing(subject.name, tuple(seconds), peak, result))
+    return timings
+
+
+def _answer(subject: Subject, here: Connection) -> Any:
+    try:
+        return here.recv()
+    except EOFError:
+        raise RuntimeError(
+            f'benchmark: the process of {subject.name!r} ended; what it printed above says why '
+            '(no message: the system may have stopped it for want of memory)'
+        ) from None
+
+
+def _serve(subject: Subject, pipe: Connection, threads: int | None) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    work = subject.make(**subject.settings)
+    pipe.send('ready')
+    result = None
+    while pipe.recv() == 'run':
+        begin = time.perf_counter()
+        result = work()
+        elapsed = time.perf_counter() - begin
+        pipe.send(elapsed)
+    pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, result))
+
+
+def multiplication(
+    dtype: torch.dtype, rows: int = 6400, width: int = 3072, out: int = 384
+) -> Workload:
+    """A product of matrices as a training step has them, for the machine's rate."""
+    x, weight = torch.randn(6400, 3072).to(dtype), torch.randn(384, 3072).to(dtype)
+
+    def work() -> None:
+        torch.nn.functional.linear(x, weight)
+
+    return work
+
+
+MULTIPLICATION_GFLOP = 2 * 6400 * 3072 * 384 / 1e9
+
+
+def gemm_rates(threads: int | None) -> dict[str, float]:
+    """GFLOP/s at which the machine multiplies matrices, by dtype."""
+    dtypes = dict(float32=torch.float32, bfloat16=torch.bfloat16)
+    subjects = [Subject(name, multiplication, dict(dtype=dtype)) for name, dtype in dtypes.items()]
+    timings = measure(subjects, trials=9, warm_ups=2, threads=threads)
+    return {timing.name: MULTIPLICATION_GFLOP / timing.median for timing in timings}
+
+
+def random_lengths(count: int, mean: float, longest: int, generator: torch.Generator) -> list[int]:
+    """Lengths around a mean, none longer than ``longest``.
+
+    Args:
+        count: How many.
+        mean: Their mean; the standard deviation is a third of it.
+        longest: The most.
+        generator: Of the random numbers.
+    """
+    drawn = torch.randn(count, generator=generator) * mean / 3 + mean
+    return drawn.round().clamp(min(5, longest), longest).long().tolist()
+
+
+def random_streams(
+    rows: int, widths: dict[str, int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Stream name to (rows, width) of normal numbers."""
+    return {name: torch.randn(rows, width, generator=generator) for name, width in widths.items()}
