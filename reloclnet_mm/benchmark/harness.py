@@ -1,5 +1,6 @@
 """Measuring subjects side by side, each in a process of its own."""
 
+import pickle
 import resource
 import statistics
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -84,26 +86,39 @@ def measure(
         threads: Of torch in each process; None: torch's choice.
     """
     context = get_context('spawn')
-    running = []
-    for subject in subjects:
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(subject, there, threads))
-        process.start()
-        there.close()
-        _answer(subject, here)
-        running.append((subject, process, here, []))
+    running: list[tuple[Subject, BaseProcess, Connection]] = []
+    try:
+        for subject in subjects:
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(subject, there, threads))
+            process.start()
+            there.close()
+            running.append((subject, process, here))
+            _answer(subject, here)
+        return _take_turns(running, trials, warm_ups)
+    finally:
+        for _, process, _ in running:
+            process.terminate()
+            process.join()
+
+
+def _take_turns(
+    running: list[tuple[Subject, BaseProcess, Connection]], trials: int, warm_ups: int
+) -> list[Timing]:
+    seconds: dict[str, list[float]] = {subject.name: [] for subject, _, _ in running}
     for trial in range(warm_ups + trials):
-        for subject, _, here, seconds in running:
+        for subject, _, here in running:
             here.send('run')
             elapsed = _answer(subject, here)
             if trial >= warm_ups:
-                seconds.append(elapsed)
+                seconds[subject.name].append(elapsed)
     timings = []
-    for subject, process, here, seconds in running:
+    for subject, _, here in running:
         here.send('stop')
         peak, result = _answer(subject, here)
-        process.join()
-        timings.append(Timing(subject.name, tuple(seconds), peak, result))
+        timings.append(
+            Timing(subject.name, tuple(seconds[subject.name]), peak, pickle.loads(result))
+        )
     return timings
 
 
@@ -128,7 +143,9 @@ def _serve(subject: Subject, pipe: Connection, threads: int | None) -> None:
         result = work()
         elapsed = time.perf_counter() - begin
         pipe.send(elapsed)
-    pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, result))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # By value: tensors would be shared, and gone with this process.
+    pipe.send((peak, pickle.dumps(result)))
 
 
 def multiplication(
