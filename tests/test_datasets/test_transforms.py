@@ -151,6 +151,7 @@ def test_a_training_sample_worked_out_from_the_files(corpus_folder):
         video_name='b',
         video_id=1,
         duration=16.5,
+        num_clips=8,
         seconds_per_clip=row_seconds,
         sample_idx=3,
     )
