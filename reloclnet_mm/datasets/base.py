@@ -15,7 +15,7 @@ class FeatureDataset(BaseDataset):
 
     Args:
         ann_file: Annotation, below ``data_root``.
-        feature_files: ``query`` and stream names to h5 files, below ``data_root``.
+        feature_files: ``query`` and stream names to h5 files or packed stores, below ``data_root``.
         channels: ``query`` and stream names to the width that features must have; None: any.
         pipeline: Transforms.
         data_root: Folder of the files.
