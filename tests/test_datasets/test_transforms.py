@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from tiny_corpus import CHANNELS, query_dataset
+from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
 from reloclnet_mm.datasets.transforms.processing import (
     MomentToSpan,
@@ -16,6 +16,7 @@ from reloclnet_mm.datasets.transforms.processing import (
     pool_rows,
     temporal_endpoints,
 )
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS
 
 
@@ -104,6 +105,30 @@ def test_targets_of_pooled_videos_follow_the_seconds_of_a_row(
 def test_an_unknown_way_of_counting_pooled_seconds_is_refused():
     with pytest.raises(ValueError, match="pooled_seconds is 'both'"):
         PoolClips(pooled_seconds='both')
+
+
+@pytest.mark.parametrize('pooled_seconds', ['true', 'official'])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_clips_are_counted_as_pooling_leaves_them(corpus_folder, split, pooled_seconds):
+    pooling = dict(clip_length=1.5, max_clips=8, pooled_seconds=pooled_seconds)
+    load = dict(type='reloclnet_mm.LoadClipFeatures', stream='subtitle')
+    pool = dict(type='reloclnet_mm.PoolClips', **pooling)
+    count = dict(type='reloclnet_mm.CountClips', stream='subtitle', **pooling)
+    pooled = DATASETS.build(corpus_dataset(corpus_folder, split, [load, pool]))
+    counted = DATASETS.build(corpus_dataset(corpus_folder, split, [count]))
+    assert len(counted) == 4
+    for expected, found in zip(pooled, counted, strict=True):
+        assert 'clips' not in found
+        del expected['clips']
+        assert found == expected
+
+
+def test_the_clips_of_a_video_without_features_cannot_be_counted(corpus_folder):
+    edit_features(corpus_folder / 'video.h5', 'c', None)
+    count = dict(type='reloclnet_mm.CountClips', stream='video')
+    dataset = DATASETS.build(query_dataset(corpus_folder, pipeline=[count]))
+    with pytest.raises(InputError, match=r"video\.h5: no features under the key 'c'"):
+        dataset[4]
 
 
 PIPELINE = [
