@@ -1,14 +1,18 @@
 """Measuring subjects side by side, each in a process of its own."""
 
+import math
 import pickle
+import re
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -143,16 +147,26 @@ def _serve(subject: Subject, pipe: Connection, threads: int | None) -> None:
         result = work()
         elapsed = time.perf_counter() - begin
         pipe.send(elapsed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     # By value: tensors would be shared, and gone with this process.
-    pipe.send((peak, pickle.dumps(result)))
+    pipe.send((peak_rss_mb(), pickle.dumps(result)))
 
 
-def multiplication(
-    dtype: torch.dtype, rows: int = 6400, width: int = 3072, out: int = 384
-) -> Workload:
+def peak_rss_mb() -> float:
+    """The most memory that this process held at any time, in megabytes."""
+    status = Path('/proc/self/status')
+    if status.exists():
+        # On Linux getrusage's maximum is inherited from the parent; this one is not.
+        peak = re.search(r'^VmHWM:\s+(\d+) kB$', status.read_text(), re.MULTILINE)
+        if peak is not None:
+            return int(peak[1]) * 1024 / 1e6
+    per_unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit / 1e6
+
+
+def multiplication(dtype: torch.dtype) -> Workload:
     """A product of matrices as a training step has them, for the machine's rate."""
-    x, weight = torch.randn(6400, 3072).to(dtype), torch.randn(384, 3072).to(dtype)
+    rows, width, out = MULTIPLICATION_SIZES
+    x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
 
     def work() -> None:
         torch.nn.functional.linear(x, weight)
@@ -160,7 +174,10 @@ def multiplication(
     return work
 
 
-MULTIPLICATION_GFLOP = 2 * 6400 * 3072 * 384 / 1e9
+MULTIPLICATION_SIZES = (6400, 3072, 384)
+"""Rows, input and output width."""
+
+MULTIPLICATION_GFLOP = 2 * math.prod(MULTIPLICATION_SIZES) / 1e9
 
 
 def gemm_rates(threads: int | None) -> dict[str, float]:

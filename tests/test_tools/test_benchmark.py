@@ -37,9 +37,11 @@ def test_subjects_are_timed_side_by_side_and_give_their_results():
 
 
 def test_the_memory_of_each_subject_is_its_own():
+    held_by_the_parent = torch.ones(800, 250_000)
     small, large = measure(
         [Subject(str(mb), hungry, dict(megabytes=mb)) for mb in (1, 400)], trials=1
     )
+    assert held_by_the_parent.nbytes / 1e6 > small.peak_rss_mb
     assert 300 < large.peak_rss_mb - small.peak_rss_mb < 600
 
 
