@@ -55,9 +55,11 @@ def _work(model: ReLoCLNet, batch: dict, wrapper: object, device: str) -> None:
         torch.cuda.synchronize()
 
 
-def torch_drop(x: Tensor, probability: float, residual: Tensor | None = None) -> Tensor:
+def torch_drop(
+    x: Tensor, probability: float, residual: Tensor | None = None, *, inplace: bool = False
+) -> Tensor:
     """:func:`~reloclnet_mm.models.dropout.drop` with torch's random numbers."""
-    dropped = F.dropout(x, probability)
+    dropped = F.dropout(x, probability, inplace=inplace)
     return dropped if residual is None else dropped + residual
 
 

@@ -74,7 +74,8 @@ class InputProjection(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(in_channels)
-        self.dropout = Dropout(dropout)
+        # LayerNorm's gradient does not need its output.
+        self.dropout = Dropout(dropout, inplace=True)
         self.linear = nn.Linear(in_channels, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,7 +194,9 @@ def attend(
     if dropout == 0 or q.is_cuda:
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     else:
-        # torch's own would draw each random number at several times the cost.
+        # torch's own would draw each random number at several times the cost. Copies, for where
+        # a view would do for the products, the gradient would hold on to all that was projected.
+        q, k, v = (x.contiguous() for x in (q, k, v))
         with torch.autocast(q.device.type, enabled=False):
             y = drop(_attention_weights(q, k, mask), dropout) @ v
     return y.transpose(1, 2).flatten(2)

@@ -79,6 +79,34 @@ def test_a_residual_is_added_after_dropping_and_has_the_whole_gradient():
     assert torch.equal(gradients[0][1], weight)
 
 
+@pytest.mark.parametrize('shape', [(33, 5), (2**16, 3)])
+@pytest.mark.parametrize('with_residual', [False, True])
+def test_in_place_it_drops_the_same_and_has_the_same_gradients(shape, with_residual):
+    x, other, weight = (torch.randn(shape) for _ in range(3))
+    x.requires_grad_()
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        to_drop = x * 3
+        y = drop(to_drop, 0.25, other if with_residual else None, inplace=inplace)
+        assert (y.data_ptr() == to_drop.data_ptr()) == inplace
+        found.append((y.detach(), *torch.autograd.grad((y * weight).sum(), x)))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_in_place_on_what_a_gradient_needs_is_an_error():
+    y = torch.randn(9, requires_grad=True).exp()
+    dropped = drop(y, 0.5, inplace=True)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        dropped.sum().backward()
+
+
+def test_rows_that_are_not_contiguous_are_dropped_from():
+    x = torch.ones(50, 8)[:, ::2]
+    assert set(drop(x, 0.5, inplace=True).flatten().tolist()) == {0, 2}
+    assert (x == 1).all()
+
+
 def test_random_numbers_come_from_the_default_generator():
     assert torch.equal(kept(999, 0.5, seed=3), kept(999, 0.5, seed=3))
     assert not torch.equal(kept(999, 0.5, seed=3), kept(999, 0.5, seed=4))
