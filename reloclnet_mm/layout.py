@@ -71,6 +71,16 @@ class RowLayout:
         return RowLayout(torch.tensor(lengths), blocks)
 
     @staticmethod
+    def concatenate(layouts: Sequence['RowLayout']) -> 'RowLayout':
+        """The layout of matrices one below another.
+
+        Args:
+            layouts: Of each.
+        """
+        blocks = tuple(block for layout in layouts for block in layout.blocks)
+        return RowLayout(torch.cat([layout.lengths for layout in layouts]), blocks)
+
+    @staticmethod
     def padded(mask: Tensor) -> 'RowLayout':
         """The layout of a padded batch.
 

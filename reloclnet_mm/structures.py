@@ -1,5 +1,6 @@
 """What travels between data sets, models, loops and metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -111,6 +112,18 @@ class VideoCorpus:
             tuple(self.seconds_per_clip.tolist()),
         )
 
+    def without_features(self) -> 'VideoCorpus':
+        """The same videos, with features of width 0."""
+        return replace(self, features=self.features[:, :0])
+
+    def select(self, chosen: Sequence[int]) -> 'VideoCorpus':
+        """Some of the videos, in the order given, which must be by length.
+
+        Args:
+            chosen: Their places.
+        """
+        return _assemble([self], chosen)
+
     @staticmethod
     def merge(parts: list['VideoCorpus']) -> 'VideoCorpus':
         """Join corpora into one, sorted by length, each video once.
@@ -122,20 +135,25 @@ class VideoCorpus:
         num_rows = torch.cat([part.layout.rows_of_each for part in parts]).tolist()
         order = torch.cat([part.order for part in parts]).tolist()
         distinct = {position: i for i, position in enumerate(order)}.values()
-        chosen = sorted(distinct, key=lambda i: (num_rows[i], lengths[i], order[i]))
-        names = [name for part in parts for name in part.video_names]
-        pieces = [
-            piece
-            for part in parts
-            for piece in part.features.split(part.layout.rows_of_each.tolist())
-        ]
-        layout = RowLayout.stack([lengths[i] for i in chosen], [num_rows[i] for i in chosen])
-        return VideoCorpus(
-            video_names=tuple(names[i] for i in chosen),
-            video_ids=torch.cat([part.video_ids for part in parts])[chosen],
-            seconds_per_clip=torch.cat([part.seconds_per_clip for part in parts])[chosen],
-            order=torch.tensor([order[i] for i in chosen]),
-            streams=parts[0].streams,
-            features=torch.cat([pieces[i] for i in chosen]),
-            layout=layout.to(parts[0].features.device),
-        )
+        return _assemble(parts, sorted(distinct, key=lambda i: (num_rows[i], lengths[i], order[i])))
+
+
+def _assemble(parts: list[VideoCorpus], chosen: Sequence[int]) -> VideoCorpus:
+    """A corpus of some of the videos of several, which are counted through."""
+    lengths = torch.cat([part.layout.lengths for part in parts]).tolist()
+    num_rows = torch.cat([part.layout.rows_of_each for part in parts]).tolist()
+    names = [name for part in parts for name in part.video_names]
+    pieces = [
+        piece for part in parts for piece in part.features.split(part.layout.rows_of_each.tolist())
+    ]
+    chosen = list(chosen)
+    layout = RowLayout.stack([lengths[i] for i in chosen], [num_rows[i] for i in chosen])
+    return VideoCorpus(
+        video_names=tuple(names[i] for i in chosen),
+        video_ids=torch.cat([part.video_ids for part in parts])[chosen],
+        seconds_per_clip=torch.cat([part.seconds_per_clip for part in parts])[chosen],
+        order=torch.cat([part.order for part in parts])[chosen],
+        streams=parts[0].streams,
+        features=torch.cat([pieces[i] for i in chosen]),
+        layout=layout.to(parts[0].features.device),
+    )

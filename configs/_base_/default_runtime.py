@@ -1,4 +1,6 @@
 default_scope = 'reloclnet_mm'
+# mmengine's Runner, for ranks with and without a GPU.
+runner_type = 'reloclnet_mm.AnyDeviceRunner'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
@@ -17,7 +19,8 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # A rank that waits longer than so many seconds for another ends the run.
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 randomness = dict(seed=2018)
 

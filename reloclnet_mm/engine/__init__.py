@@ -9,9 +9,11 @@ from reloclnet_mm.engine.hooks import (
 )
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
 from reloclnet_mm.engine.optimizers import BertAdam, Bfloat16OptimWrapper
+from reloclnet_mm.engine.runner import AnyDeviceRunner
 from reloclnet_mm.engine.schedulers import BertLinearLR
 
 __all__ = [
+    'AnyDeviceRunner',
     'AtomicCheckpointHook',
     'BertAdam',
     'BertLinearLR',

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.index import CorpusIndex
+from reloclnet_mm.models.shards import CorpusShard
 from reloclnet_mm.registry import LOOPS
 from reloclnet_mm.structures import VideoCorpus
 
@@ -18,13 +19,16 @@ class CorpusLoopMixin:
     """Encodes a corpus before the first batch of queries and hands it to the model with each.
 
     The corpus is encoded inside the run, where hooks have put averaged weights in place, and is
-    dropped at its end. Ranks encode a shard each and exchange them.
+    dropped at its end. Ranks encode a shard each and exchange them, or keep their shards and rank
+    the queries of all ranks against them.
 
     Args:
         runner: The runner.
         dataloader: Over queries.
         evaluator: Of the metrics.
         corpus_dataloader: Over the videos that queries are ranked against.
+        shard_corpus: Whether each rank keeps its own videos only, for a corpus too large for the
+            memory of one. The lists are the same.
         fp16: Of mmengine's loops.
     """
 
@@ -34,14 +38,18 @@ class CorpusLoopMixin:
         dataloader: DataLoader | dict,
         evaluator: Evaluator | dict | list,
         corpus_dataloader: DataLoader | dict,
+        shard_corpus: bool = False,
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         if isinstance(corpus_dataloader, dict):
             corpus_dataloader = runner.build_dataloader(corpus_dataloader)
         self.corpus_dataloader = corpus_dataloader
-        self._corpus: CorpusIndex | None = None
+        self.shard_corpus = shard_corpus
+        self._corpus: CorpusIndex | CorpusShard | None = None
         self._check_videos()
+        if shard_corpus:
+            self._check_batches()
 
     def run(self) -> dict:
         """Run the loop."""
@@ -56,19 +64,28 @@ class CorpusLoopMixin:
             self._corpus = self._encode_corpus()
         super().run_iter(idx, {**data_batch, 'corpus': self._corpus})
 
-    def _encode_corpus(self) -> CorpusIndex:
+    def _encode_corpus(self) -> CorpusIndex | CorpusShard:
         model = self.runner.model
         model = model.module if is_model_wrapper(model) else model
-        shard = model.encode_corpus(self.corpus_dataloader)
-        shards = all_gather_object(shard.to('cpu'))
-        corpus = shard
-        if len(shards) > 1:
-            corpus = VideoCorpus.merge(shards).to(shard.features.device)
+        encoded = model.encode_corpus(self.corpus_dataloader)
+        if self.shard_corpus and get_world_size() > 1:
+            indexed = model.index_shard(encoded)
+        else:
+            indexed = model.index_corpus(_exchange(encoded))
         self.evaluator.dataset_meta = {
             **(self.evaluator.dataset_meta or {}),
-            'corpus': corpus.describe(),
+            'corpus': indexed.corpus.describe(),
         }
-        return model.index_corpus(corpus)
+        return indexed
+
+    def _check_batches(self) -> None:
+        """Stop where ranks would wait for each other forever."""
+        counts = all_gather_object(len(self.dataloader))
+        if len(set(counts)) > 1:
+            raise InputError(
+                f'shard_corpus=True needs as many batches on each rank, found {counts}; let the '
+                'sampler of the queries pad its shards: round_up=True, as is its default'
+            )
 
     def _check_videos(self) -> None:
         """Stop before anything is computed where a query's video is not in the corpus."""
@@ -86,6 +103,14 @@ class CorpusLoopMixin:
                 f'(id {video_id}), are not in the corpus {corpus.ann_file}; '
                 'evaluate with the corpus of the same split'
             )
+
+
+def _exchange(encoded: VideoCorpus) -> VideoCorpus:
+    """The videos of all ranks."""
+    shards = all_gather_object(encoded.to('cpu'))
+    if len(shards) == 1:
+        return encoded
+    return VideoCorpus.merge(shards).to(encoded.features.device)
 
 
 @LOOPS.register_module()

@@ -2,16 +2,23 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.layout import PackedRows, RowLayout
+from reloclnet_mm.models.encoded_pairs import (
+    EncodedPairs,
+    gather_pairs,
+    gather_rows,
+    same_draws_on_all_ranks,
+)
 from reloclnet_mm.models.encoders import ContextEncoder, ContextLevels, QueryEncoder, SpanPredictor
 from reloclnet_mm.models.index import CorpusIndex
 from reloclnet_mm.models.layers import Padding
@@ -28,29 +35,9 @@ from reloclnet_mm.models.ranking import (
     similarity_of_all,
     video_scores,
 )
+from reloclnet_mm.models.shards import CorpusShard, make_shard, own_videos_of_rank, rank_shards
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample, VideoCorpus
-
-
-@dataclass(frozen=True)
-class EncodedPairs:
-    """A batch of B queries and their own videos, encoded.
-
-    Attributes:
-        queries: Stream name to (B, d).
-        contexts: Stream name to the three levels (R, d).
-        layout: Of the R rows of clips.
-        places: (B,) int64, each query's video in the layout.
-    """
-
-    queries: dict[str, Tensor]
-    contexts: ContextLevels
-    layout: RowLayout
-    places: Tensor
-
-    def level(self, number: Literal[1, 2, 3]) -> dict[str, Tensor]:
-        """Stream name to (R, d) of one level, float32."""
-        return {name: levels[number - 1].float() for name, levels in self.contexts.items()}
 
 
 @MODELS.register_module()
@@ -75,6 +62,9 @@ class ReLoCLNet(BaseModel):
         dropout: Probability, everywhere else.
         span_kernel_size: Of the convolutions that predict start and end.
         padding: See :data:`~reloclnet_mm.models.layers.Padding`.
+        gather_negatives: Whether the batches of all ranks are contrasted as one, so that N ranks
+            with batches of B compute what one computes with N · B. Otherwise each rank contrasts
+            within its own batch. Without ranks it makes no difference.
         test_cfg: Fields of :class:`~reloclnet_mm.models.prediction.RankingOptions`.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialization; None: that of the paper, Linear and Embedding weights from
@@ -98,6 +88,7 @@ class ReLoCLNet(BaseModel):
         dropout: float = 0.1,
         span_kernel_size: int = 5,
         padding: Padding = 'independent',
+        gather_negatives: bool = False,
         test_cfg: Mapping[str, Any] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -110,7 +101,13 @@ class ReLoCLNet(BaseModel):
             raise ValueError(
                 f"ReLoCLNet: padding is {padding!r}, expected 'independent' or 'official'"
             )
+        if gather_negatives and padding == 'official':
+            raise ValueError(
+                "ReLoCLNet: gather_negatives=True needs padding='independent'; with 'official' "
+                'results depend on how far a batch is padded, and ranks pad apart'
+            )
         self.padding = padding
+        self.gather_negatives = gather_negatives
         self.ranking = RankingOptions(**(test_cfg or {}))
         sizes = dict(
             embed_dims=embed_dims, num_heads=num_heads, input_dropout=input_dropout, dropout=dropout
@@ -132,7 +129,7 @@ class ReLoCLNet(BaseModel):
         inputs: dict[str, PackedRows],
         data_samples: list[MomentDataSample] | None = None,
         mode: Literal['loss', 'predict', 'tensor'] = 'tensor',
-        corpus: CorpusIndex | None = None,
+        corpus: CorpusIndex | CorpusShard | None = None,
     ) -> dict[str, Tensor] | list[MomentDataSample]:
         """What mmengine calls.
 
@@ -214,15 +211,7 @@ class ReLoCLNet(BaseModel):
         parts = [self._encode_videos(self.data_preprocessor(batch)) for batch in batches]
         if not parts:
             raise InputError('the corpus has no video to rank')
-        corpus = VideoCorpus.merge(parts)
-        if len(corpus) < self.ranking.num_videos:
-            print_log(
-                f'the corpus has {len(corpus)} videos, fewer than test_cfg.num_videos='
-                f'{self.ranking.num_videos}: all of them are ranked for each query',
-                logger='current',
-                level=logging.WARNING,
-            )
-        return corpus
+        return VideoCorpus.merge(parts)
 
     def _encode_videos(self, data: dict) -> VideoCorpus:
         packed, samples = data['inputs']['clips'], data['data_samples']
@@ -247,7 +236,31 @@ class ReLoCLNet(BaseModel):
 
     def index_corpus(self, corpus: VideoCorpus) -> CorpusIndex:
         """Make an encoded corpus ready for queries."""
+        self._warn_of_few_videos(corpus)
+        return self._index(corpus)
+
+    def index_shard(self, encoded: VideoCorpus) -> CorpusShard:
+        """Make this rank's part of a corpus ready for queries; every rank must call it.
+
+        Args:
+            encoded: The videos that this rank encoded.
+        """
+        own, corpus = own_videos_of_rank(encoded)
+        self._warn_of_few_videos(corpus)
+        index = None if own is None else self._index(own)
+        return make_shard(index, corpus, encoded.features.device)
+
+    def _index(self, corpus: VideoCorpus) -> CorpusIndex:
         return CorpusIndex(corpus, self.span_predictor.kernels.detach(), self.ranking.coarse_dtype)
+
+    def _warn_of_few_videos(self, corpus: VideoCorpus) -> None:
+        if len(corpus) < self.ranking.num_videos:
+            print_log(
+                f'the corpus has {len(corpus)} videos, fewer than test_cfg.num_videos='
+                f'{self.ranking.num_videos}: all of them are ranked for each query',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def loss(
         self, inputs: dict[str, PackedRows], data_samples: list[MomentDataSample]
@@ -259,11 +272,16 @@ class ReLoCLNet(BaseModel):
             data_samples: B samples with ``gt_span`` and ``video_id``.
         """
         pairs = self.encode_pair(inputs)
-        same_video = pairs.places[:, None] == pairs.places
+        device = pairs.places.device
         spans = torch.stack([sample.gt_span for sample in data_samples])
+        videos = torch.tensor([sample.video_id for sample in data_samples], device=device)
         # Scores differ in digits that bfloat16 does not have.
-        with torch.autocast(pairs.places.device.type, enabled=False):
-            return self._losses(pairs, same_video, spans)
+        with ExitStack() as context:
+            context.enter_context(torch.autocast(device.type, enabled=False))
+            if self.gather_negatives and get_world_size() > 1:
+                pairs, videos, spans = gather_pairs(pairs), gather_rows(videos), gather_rows(spans)
+                context.enter_context(same_draws_on_all_ranks(device))
+            return self._losses(pairs, videos[:, None] == videos, spans)
 
     def _losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
         rows, clip_mask = pairs.layout.pad(pairs.places)
@@ -294,14 +312,14 @@ class ReLoCLNet(BaseModel):
         self,
         inputs: dict[str, PackedRows],
         data_samples: list[MomentDataSample],
-        corpus: CorpusIndex,
+        corpus: CorpusIndex | CorpusShard,
     ) -> list[MomentDataSample]:
         """Rank the corpus for each query.
 
         Args:
             inputs: ``query``.
             data_samples: B samples. Where one knows its ``video_id``, SVMR is answered too.
-            corpus: The videos, encoded and indexed.
+            corpus: The videos, encoded and indexed, or this rank's part of them.
 
         Returns:
             The samples with ``pred_vr``, ``pred_vcmr`` and ``pred_svmr``, on the CPU.
@@ -315,17 +333,22 @@ class ReLoCLNet(BaseModel):
 
     @torch.no_grad()
     def rank(
-        self, queries: Mapping[str, Tensor], corpus: CorpusIndex, own_videos: Tensor
+        self,
+        queries: Mapping[str, Tensor],
+        corpus: CorpusIndex | CorpusShard,
+        own_videos: Tensor,
     ) -> RankedLists:
         """Ranked lists of encoded queries, as tensors.
 
         Args:
             queries: Stream name to (Q, d).
-            corpus: The videos, encoded and indexed.
+            corpus: The videos, encoded and indexed, or this rank's part of them; then all ranks
+                must call it.
             own_videos: (Q,) int64, the place of each query's own video in the corpus, for SVMR; −1
                 where it is not known.
         """
-        return rank_corpus(
+        ranked_by = rank_shards if isinstance(corpus, CorpusShard) else rank_corpus
+        return ranked_by(
             queries,
             self.span_predictor.map_queries(queries),
             corpus,

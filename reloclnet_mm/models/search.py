@@ -47,6 +47,10 @@ class RankedMoments:
     places: Tensor
     spans: Tensor
 
+    def __getitem__(self, chosen: slice | Tensor) -> 'RankedMoments':
+        """Those of some queries."""
+        return RankedMoments(self.scores[chosen], self.places[chosen], self.spans[chosen])
+
     @staticmethod
     def cat(parts: list['RankedMoments']) -> 'RankedMoments':
         """Those of several blocks of queries, one after another."""
@@ -82,7 +86,7 @@ def rank_videos_and_moments(
         The videos' scores (Q, K), descending; their places (Q, K); the moments.
     """
     parts = []
-    for block in _blocks(queries):
+    for block in query_blocks(queries):
         scores, places = best_videos({n: x[block] for n, x in queries.items()}, index, num_videos)
         part = {n: x[block] for n, x in mapped.items()}
         weights = torch.exp(alpha * scores)
@@ -106,7 +110,7 @@ def rank_moments_in_own_video(
         spans: Which moments.
     """
     parts = []
-    for block in _blocks(mapped):
+    for block in query_blocks(mapped):
         part = {name: x[block] for name, x in mapped.items()}
         own = places[block, None]
         weights = torch.ones(own.shape, device=own.device)
@@ -114,7 +118,12 @@ def rank_moments_in_own_video(
     return RankedMoments.cat(parts)
 
 
-def _blocks(queries: Mapping[str, Tensor]) -> list[slice]:
+def query_blocks(queries: Mapping[str, Tensor]) -> list[slice]:
+    """So many queries at a time that intermediate results stay small.
+
+    Args:
+        queries: Stream name to (Q, d).
+    """
     total = len(next(iter(queries.values())))
     return [slice(i, i + _QUERIES_AT_ONCE) for i in range(0, total, _QUERIES_AT_ONCE)]
 
@@ -136,7 +145,7 @@ def rank_moments(
         mapped: Stream name to (Q, d), mapped by the span predictor.
         index: The corpus.
         places: (Q, V) int64, videos of the corpus.
-        weights: (Q, V), positive, the factor of all spans of a video.
+        weights: (Q, V), the factor of all spans of a video; below 0: none of them is wanted.
         spans: Which moments.
     """
     queries = torch.cat([mapped[name] for name in index.streams], 1) / len(mapped)
@@ -187,7 +196,9 @@ def _score_starts(
         start *= weights[chunk.queries, ranks, None]
         positions = torch.arange(mask.shape[1], device=mask.device)
         columns = torch.where(mask, first[chunk.queries, ranks, None] + positions, width)
-        best[chunk.queries[:, None], columns] = best_span_from_each_start(start, end, mask, spans)
+        from_each = best_span_from_each_start(start, end, mask, spans)
+        unwanted = weights[chunk.queries, ranks, None] < 0
+        best[chunk.queries[:, None], columns] = from_each.masked_fill_(unwanted, -1)
         pair = torch.arange(len(chunk), device=mask.device)
         offsets[chunk.queries, ranks] = taken + pair * mask.shape[1]
         for kept, prob in zip(probs[:, taken : taken + mask.numel()], (start, end), strict=True):
