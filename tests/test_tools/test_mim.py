@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,31 @@ def test_mmaction2_trains_a_config_of_this_package_to_the_same_weights(mim, pyth
     by_mmaction2, ours = weights(mim.folder / 'by_mmaction2'), weights(trained)
     assert by_mmaction2.keys() == ours.keys()
     assert all(torch.equal(by_mmaction2[name], ours[name]) for name in ours)
+
+
+def test_two_ranks_train_and_test_to_the_table_of_one(mim, trained, tested):
+    two_ranks = ['relocl_planted.py', '--launcher', 'pytorch', '--gpus', 2]
+    train = [*two_ranks, '--work-dir', 'two', '--cfg-options', *SHORT]
+    mim('train', 'reloclnet_mm', *train)
+    # 48 queries in batches of 16, of which each step takes two
+    state = torch.load(mim.folder / 'two/epoch_1.pth', weights_only=False)
+    assert state['meta']['iter'] == 2
+    args = [*two_ranks, '--checkpoint', trained / 'epoch_1.pth', '--cfg-options', *SMALL]
+    table = table_of(mim('test', 'reloclnet_mm', *args))
+    assert table == table_of(tested)
+    assert len(table) == 4
+
+
+def test_the_installed_script_tests_with_two_ranks_to_the_table_of_one(
+    mim, python, trained, tested
+):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    config = installed_config(python)
+    script = config.parents[1] / 'tools/dist_test.sh'
+    settings = [f'PATH={python.parent}:{os.environ["PATH"]}', f'PORT={port}']
+    args = [config, trained / 'epoch_1.pth', 2, '--cfg-options', *SMALL]
+    table = table_of(call('env', *settings, script, *args, folder=mim.folder))
+    assert table == table_of(tested)
+    assert len(table) == 4
