@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from types import NoneType
 from typing import Any
@@ -11,17 +12,12 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from reloclnet_mm.engine.resume_state import (
-    open_gradients,
-    random_state,
-    set_open_gradients,
-    set_random_state,
-)
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import LOOPS
+from reloclnet_mm.utils.random_state import random_state, set_random_state
 
 # Of what gather_state returns, by key; a sampler may have no seed.
 _TYPES = dict(
@@ -41,8 +37,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     :class:`~reloclnet_mm.engine.checkpoint_hook.AtomicCheckpointHook` puts what
     :meth:`gather_state` returns into its checkpoints and hands it to :meth:`resume_from`. Then
 
-    - the batches of an epoch that were trained on are loaded again and left out, so that transforms
-      that draw random numbers draw those that they drew before;
+    - the batches of an epoch that were trained on are loaded again and left out;
     - a validation that was due, but not over when the checkpoint was written, is made up for, so
       that the best score and early stopping miss none;
     - every rank's random number generators, and its gradients in a window of accumulation that is
@@ -111,7 +106,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             Plain data: of each rank its random states and open gradients; the place in the epoch;
             whether the validation after it is over.
         """
-        own = dict(random=random_state(), gradients=open_gradients(self._bare_model()))
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        gradients = open_gradients(self._bare_model())
+        own = dict(random=random_state(), cuda=cuda, gradients=gradients)
         is_in_epoch = epoch == self._epoch and not self._is_validating
         return dict(
             ranks=all_gather_object(own),
@@ -169,6 +166,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         own = state['ranks'][get_rank()]
         try:
             set_random_state(own['random'])
+            if own['cuda'] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(own['cuda'].cpu())
             set_open_gradients(self._bare_model(), own['gradients'])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
@@ -201,6 +200,33 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def _bare_model(self) -> nn.Module:
         model = self.runner.model
         return model.module if is_model_wrapper(model) else model
+
+
+def open_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Gradients that wait for others to be added, by the names of their parameters.
+
+    After an update mmengine leaves none, so there are some within a window of accumulation only.
+
+    Args:
+        model: The bare model.
+    """
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def set_open_gradients(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
+    """Give parameters the gradients of :func:`open_gradients`.
+
+    Args:
+        model: The bare model.
+        gradients: By name.
+    """
+    parameters = dict(model.named_parameters())
+    for name, gradient in gradients.items():
+        parameters[name].grad = gradient.to(parameters[name], copy=True)
 
 
 def _is_state(state: object) -> bool:

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 from tiny_corpus import tiny_config
 
 from reloclnet_mm.engine.checkpoint import load_weights_only
-from reloclnet_mm.engine.resume_state import random_state
 from reloclnet_mm.registry import HOOKS, TRANSFORMS
+from reloclnet_mm.utils.random_state import random_state
 
 EPOCHS = 3
 STEPS = 3  # an epoch: 8 queries in batches of 3

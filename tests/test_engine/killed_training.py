@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 from unittest import mock
 
+# Registers a transform, and imports beforehand what a training needs.
+import interrupted  # noqa: F401
 from mmengine.runner import Runner
-
-import reloclnet_mm.apis  # noqa: F401
-from reloclnet_mm.engine import AtomicCheckpointHook  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE = 300

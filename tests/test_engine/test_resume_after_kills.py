@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,11 @@ PROGRAM = Path(__file__).with_name('killed_training.py')
 
 def run_killed(config, work_dirs, kills):
     """The exits of the processes of each work dir."""
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')])
     request = dict(config=str(config), work_dirs=[str(path) for path in work_dirs], kills=kills)
     finished = subprocess.run(
         [sys.executable, PROGRAM, json.dumps(request)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{REPOSITORY}'},
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': paths},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -56,9 +58,7 @@ def end_of(work_dir):
     )
 
 
-def test_a_training_killed_at_twenty_random_points_ends_as_an_unbroken_one(
-    corpus_folder, tmp_path
-):
+def test_a_training_killed_at_twenty_random_points_ends_as_an_unbroken_one(corpus_folder, tmp_path):
     seed = random.SystemRandom().randrange(2**32)
     print(f'seed of the kills: {seed}')
     draw = random.Random(seed)
@@ -66,3 +66,16 @@ def test_a_training_killed_at_twenty_random_points_ends_as_an_unbroken_one(
     cfg = interruptible_config(corpus_folder, tmp_path / 'unused', OPTIONS)
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type='EMAHook', momentum=0.1)]
     cfg.dump(tmp_path / 'config.py')
+
+    run_killed(tmp_path / 'config.py', [tmp_path / 'unbroken'], [])
+    # A training may be through before all kills are spent: the next one takes the others.
+    killed = [tmp_path / f'killed_{number}' for number in range(4)]
+    exits = run_killed(tmp_path / 'config.py', killed, kills)
+
+    deaths = sum(codes.count(-signal.SIGKILL) for codes in exits.values())
+    # A kill that comes after the end of a training is spent.
+    assert deaths >= KILLS - len(killed)
+    expected = end_of(tmp_path / 'unbroken')
+    for work_dir in killed:
+        assert exits[str(work_dir)][-1] == 0, Path(f'{work_dir}.log').read_text()[-2000:]
+        assert difference(expected, end_of(work_dir)) == ''
