@@ -5,7 +5,7 @@ worker loads what, and since when it runs, would have to be the same. So what a 
 draws follows from the seed of the run, the epoch and the sample alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 
 import numpy as np
@@ -38,7 +38,18 @@ class SeededSampler(DefaultSampler):
 
     A data set that loads a sample within :func:`seeded` repeats what its transforms drew, in any
     worker, also after a training was interrupted.
+
+    Args:
+        dataset: Its length counts.
+        shuffle: Whether to shuffle, anew in each epoch.
+        seed: Of the order and of the samples; None: drawn.
+        round_up: Whether ranks get equally many samples, some of them twice.
     """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
+    ) -> None:
+        super().__init__(dataset, shuffle, seed, round_up)
 
     def __iter__(self) -> Iterator[SeededIndex]:
         """The indices of this rank in this epoch."""

@@ -28,13 +28,15 @@ class AtomicCheckpointHook(CheckpointHook):
       there is one file more than ``max_keep_ckpts``; a kill within that moment
       leaves it to be removed on resuming.
     - With a :class:`ResumableTrainLoop`, checkpoints to resume from hold what an exact
-      continuation needs beside mmengine's own, under ``meta.training``.
+      continuation needs beside mmengine's own, under ``meta.training``, and the last one is
+      written again after each validation, not only after the best: it knows which are over.
     - Only files in the folder of checkpoints are removed: the names come from the
       checkpoint resumed from, which may be another's or lie in a moved folder.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._is_updated = False
         # The parent keeps unknown arguments until they fail at the first save.
         if self.args:
             raise InputError(
@@ -68,6 +70,22 @@ class AtomicCheckpointHook(CheckpointHook):
                 for partial in Path(folder).glob(PARTIAL_PATTERN):
                     partial.unlink()
 
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best checkpoint; note in the last one, too, that the validation is over."""
+        self._is_updated = False
+        super().after_val_epoch(runner, metrics)
+        step = runner.epoch if self.by_epoch else runner.iter
+        is_of_this_step = self.last_ckpt is not None and (
+            os.path.basename(self.last_ckpt) == self.filename_tmpl.format(step)
+        )
+        if (
+            is_of_this_step
+            and not self._is_updated
+            and isinstance(runner.train_loop, ResumableTrainLoop)
+        ):
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
+
     def _resumed_checkpoint(self, runner: Runner) -> str | None:
         """The last checkpoint, which mmengine forgets on resuming and then does not update."""
         last = runner.message_hub.runtime_info.get('last_ckpt')
@@ -77,6 +95,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return path if self.file_backend.isfile(path) else None
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        self._is_updated = True
         outdated = self._record_step(runner, step)
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)

@@ -234,6 +234,7 @@ def _is_state(state: object) -> bool:
         isinstance(state, dict)
         and state.keys() == _TYPES.keys()
         and all(isinstance(state[key], types) for key, types in _TYPES.items())
+        and 0 <= state['batches'] <= state['epoch_length']
     )
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from interrupted import (
+    EPOCHS,
     EVERY_ITERATION,
     HOOKS_OF_ALL,
     STEPS,
@@ -14,21 +15,22 @@ from interrupted import (
     train,
 )
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from reloclnet_mm.engine.checkpoint import install
 from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.registry import HOOKS
 
 WORKERS = {
     f'{name}_dataloader.{key}': value
     for name in ('train', 'val')
     for key, value in dict(num_workers=1, persistent_workers=True).items()
 }
-# In each: two places where the training is cut off.
+# In each: places where the training is cut off.
 CASES = dict(
     epochs=({}, [('step', STEPS + 1), ('step', STEPS + 2)]),
     validations=({}, [('validating', 1), ('validated', 2)]),
+    last_validation=({}, [('validating', EPOCHS)]),
     iterations=(EVERY_ITERATION, [('step', 2), ('step', 5)]),
     ends_of_epochs=(EVERY_ITERATION, [('step', STEPS), ('validating', 1)]),
     averaged_weights=(
@@ -115,6 +117,7 @@ def test_within_an_epoch_the_batches_must_be_the_same(corpus_folder, tmp_path):
 def test_a_finished_training_is_left_as_it_is(corpus_folder, tmp_path):
     cfg = interruptible_config(corpus_folder, tmp_path)
     finished = outcome(train(cfg, 'whole'))
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='CutOffHook', point='validated', count=1)]
     assert difference(finished, outcome(train(cfg, 'again', resume=True))) == ''
 
 
@@ -141,7 +144,9 @@ def test_a_foreign_state_of_early_stopping_is_refused(known):
         hook.before_train(runner)
 
 
-@pytest.mark.parametrize('damage', [dict(ranks=3), dict(batches='1'), dict(extra=1)])
+@pytest.mark.parametrize(
+    'damage', [dict(ranks=3), dict(batches='1'), dict(batches=2), dict(extra=1)]
+)
 def test_a_foreign_state_of_training_is_refused(damage):
     loop = ResumableTrainLoop.__new__(ResumableTrainLoop)
     state = dict(ranks=[], batches=0, epoch_length=1, validated=True, loaders=[], sampler_seed=None)
