@@ -108,8 +108,8 @@ def outcome(runner):
         optimizer=last['optimizer'],
         schedules=last['param_schedulers'],
         random=random_state(),
-        known=[known.get(name) for name in ('best_score', 'early_stopping', 'epoch', 'iter')],
-        steps=[runner.epoch, runner.iter],
+        known=[known.get(name) for name in ('best_score', 'early_stopping')],
+        steps=[runner.epoch, runner.iter, last['meta']['epoch'], last['meta']['iter']],
         best=best_weights(known.get('best_ckpt')),
     )
 

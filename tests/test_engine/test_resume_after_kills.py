@@ -53,7 +53,8 @@ def end_of(work_dir):
         last={name: last[name] for name in names},
         best=best['state_dict'],
         training=last['meta']['training'],
-        known=[known[name] for name in ('best_score', 'early_stopping', 'epoch', 'iter')],
+        known=[known['best_score'], known['early_stopping']],
+        steps=[last['meta']['epoch'], last['meta']['iter']],
         files=sorted(path.name for path in Path(work_dir).glob('*.pth')),
     )
 
