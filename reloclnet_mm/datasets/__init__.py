@@ -4,11 +4,13 @@ from reloclnet_mm.datasets.activitynet_captions import (
     ActivityNetCaptionsCorpusDataset,
     ActivityNetCaptionsDataset,
 )
+from reloclnet_mm.datasets.samplers import SeededSampler
 from reloclnet_mm.datasets.tvr import TVRCorpusDataset, TVRDataset
 
 __all__ = [
     'ActivityNetCaptionsCorpusDataset',
     'ActivityNetCaptionsDataset',
+    'SeededSampler',
     'TVRCorpusDataset',
     'TVRDataset',
 ]

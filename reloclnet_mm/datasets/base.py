@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from reloclnet_mm.datasets.samplers import seeded
 from reloclnet_mm.errors import InputError
 
 
@@ -49,6 +50,15 @@ class FeatureDataset(BaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
+
+    def __getitem__(self, idx: int) -> Any:
+        """A sample through the pipeline, with the random numbers of its own if the index says so.
+
+        Args:
+            idx: Of the sample; see :class:`~reloclnet_mm.datasets.samplers.SeededSampler`.
+        """
+        with seeded(idx):
+            return super().__getitem__(idx)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """One record with the paths of its feature files and their widths."""

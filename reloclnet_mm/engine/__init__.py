@@ -9,6 +9,7 @@ from reloclnet_mm.engine.hooks import (
 )
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
 from reloclnet_mm.engine.optimizers import BertAdam, Bfloat16OptimWrapper
+from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
 from reloclnet_mm.engine.runner import AnyDeviceRunner
 from reloclnet_mm.engine.schedulers import BertLinearLR
 
@@ -24,4 +25,5 @@ __all__ = [
     'EarlyStoppingHook',
     'HardNegativeHook',
     'RecallTableHook',
+    'ResumableTrainLoop',
 ]

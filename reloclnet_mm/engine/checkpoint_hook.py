@@ -12,6 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from reloclnet_mm.engine.atomic_backend import PARTIAL_PATTERN, AtomicLocalBackend
+from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import HOOKS
 
@@ -26,17 +27,34 @@ class AtomicCheckpointHook(CheckpointHook):
       ``last_checkpoint`` points to it; mmengine removes it before. For a moment
       there is one file more than ``max_keep_ckpts``; a kill within that moment
       leaves it to be removed on resuming.
+    - With a :class:`ResumableTrainLoop`, checkpoints to resume from hold what an exact
+      continuation needs beside mmengine's own, under ``meta.training``, and the last one is
+      written again after each validation, not only after the best: it knows which are over.
     - Only files in the folder of checkpoints are removed: the names come from the
       checkpoint resumed from, which may be another's or lie in a moved folder.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._is_updated = False
         # The parent keeps unknown arguments until they fail at the first save.
         if self.args:
             raise InputError(
                 f'AtomicCheckpointHook: unknown settings {sorted(self.args)}; they are those of '
                 "mmengine's CheckpointHook: correct the name or remove it"
+            )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Hand the loop what it put into a checkpoint that is resumed from."""
+        if not runner._resume or not isinstance(runner.train_loop, ResumableTrainLoop):
+            return
+        state = checkpoint.get('meta', {}).get('training')
+        if state is not None:
+            runner.train_loop.resume_from(state)
+        else:
+            runner.logger.warning(
+                'The checkpoint holds no random states: the training goes on, but with other '
+                'random numbers than one that was not interrupted.'
             )
 
     def before_train(self, runner: Runner) -> None:
@@ -46,16 +64,44 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = {'backend': 'atomic_local'}
         _check_kept_steps(runner)
         super().before_train(runner)
+        self.last_ckpt = self._resumed_checkpoint(runner)
         if self._is_local() and is_main_process():
             for folder in {self.out_dir, runner.work_dir}:
                 for partial in Path(folder).glob(PARTIAL_PATTERN):
                     partial.unlink()
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, int]) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best checkpoint; note in the last one, too, that the validation is over."""
+        self._is_updated = False
+        super().after_val_epoch(runner, metrics)
+        step = runner.epoch if self.by_epoch else runner.iter
+        is_of_this_step = self.last_ckpt is not None and (
+            os.path.basename(self.last_ckpt) == self.filename_tmpl.format(step)
+        )
+        if (
+            is_of_this_step
+            and not self._is_updated
+            and isinstance(runner.train_loop, ResumableTrainLoop)
+        ):
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
+
+    def _resumed_checkpoint(self, runner: Runner) -> str | None:
+        """The last checkpoint, which mmengine forgets on resuming and then does not update."""
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        if not isinstance(last, str):
+            return None
+        path = self.file_backend.join_path(self.out_dir, os.path.basename(last))
+        return path if self.file_backend.isfile(path) else None
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        self._is_updated = True
         outdated = self._record_step(runner, step)
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        if isinstance(runner.train_loop, ResumableTrainLoop):
+            meta = meta | dict(training=runner.train_loop.gather_state(meta['epoch'], meta['iter']))
         runner.save_checkpoint(
             self.out_dir,
             filename,

@@ -1,5 +1,8 @@
 """The learning rate's schedule in BERT."""
 
+import logging
+
+from mmengine.logging import print_log
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from torch.optim import Optimizer
@@ -26,6 +29,10 @@ class BertLinearLR(LRSchedulerMixin, _ParamScheduler):
     mmengine's LinearLR cannot start from 0, and the end of warm-up need not fall on an iteration,
     so the multiplier is computed in closed form. Use it with ``by_epoch=True,
     convert_to_iter_based=True``; the length of training is then filled in.
+
+    A training resumed with another ``max_epochs`` follows the schedule over its new length from
+    there on, as if that had been its length from the start. (mmengine's schedules keep the old
+    length; beyond it, the rate would stay at 0.)
 
     Args:
         optimizer: Optimizer or wrapper.
@@ -92,6 +99,31 @@ class BertLinearLR(LRSchedulerMixin, _ParamScheduler):
             )
         iterations = dict(begin=begin * epoch_length, end=end * epoch_length)
         return cls(*args, **iterations, by_epoch=False, **kwargs)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from the step of a state, over the length that the config gives.
+
+        Args:
+            state_dict: Of :meth:`state_dict`.
+        """
+        shape = dict(
+            begin=self.begin, end=self.end, total_iters=self.total_iters, warmup=self.warmup
+        )
+        found = {name: state_dict[name] for name in shape}
+        super().load_state_dict(state_dict)
+        if found == shape:
+            return
+        print_log(
+            f'the schedule of the checkpoint was {found}; from here on it is {shape}, as the '
+            'config says',
+            logger='current',
+            level=logging.WARNING,
+        )
+        self.__dict__.update(shape)
+        if self._global_step >= self.begin:
+            self.last_step = min(self._global_step, self.end - 1) - self.begin
+            for group, value in zip(self.optimizer.param_groups, self._get_value(), strict=True):
+                group[self.param_name] = value
 
     def _get_value(self) -> list[float]:
         multiplier = warmup_linear(self.last_step / self.total_iters, self.warmup)

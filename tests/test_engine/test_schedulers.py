@@ -96,6 +96,24 @@ def test_a_training_steps_along_the_formula_also_after_resuming(corpus_folder, t
     assert trained(resume=True) == pytest.approx(expected[6:])
 
 
+@pytest.mark.parametrize('done', [6, 9])
+def test_a_longer_training_follows_the_longer_schedule_from_where_it_resumes(done):
+    shorter = BertLinearLR(optimizer(1.0), warmup=0.1, end=9, by_epoch=False)
+    rates_of(shorter, done)
+    resumed = BertLinearLR(optimizer(1.0), warmup=0.1, end=12, by_epoch=False)
+    resumed.load_state_dict(shorter.state_dict())
+    found = [rate for (rate,) in rates_of(resumed, 12 - done)]
+    assert found == pytest.approx([formula(step, 12, 0.1) for step in range(done, 12)])
+
+
+def test_a_state_of_the_same_schedule_is_taken_up_unchanged():
+    first = BertLinearLR(optimizer(1.0), warmup=0.1, end=9, by_epoch=False)
+    rates_of(first, 4)
+    second = BertLinearLR(optimizer(1.0), warmup=0.1, end=9, by_epoch=False)
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == first.state_dict()
+
+
 @pytest.mark.parametrize('warmup', [-0.1, 1.0])
 def test_a_warmup_that_is_no_share_is_refused(warmup):
     with pytest.raises(ValueError, match='expected a share'):

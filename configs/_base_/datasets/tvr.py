@@ -33,7 +33,7 @@ loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
 train_dataloader = dict(
     **loading,
     batch_size=batch_size,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(
         type='TVRDataset',
         ann_file='tvr_train_release.jsonl',

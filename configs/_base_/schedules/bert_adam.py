@@ -1,7 +1,7 @@
 # The paper's recipe: BERT's Adam, 1 % warm-up, linear decay, hard negatives from epoch 20 on.
 max_epochs = 100
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=max_epochs, val_interval=1)
 
 optim_wrapper = dict(
     type='OptimWrapper',
