@@ -114,7 +114,8 @@ class VideoCorpus:
 
     def without_features(self) -> 'VideoCorpus':
         """The same videos, with features of width 0."""
-        return replace(self, features=self.features[:, :0])
+        # A view would take all features along where it is sent.
+        return replace(self, features=self.features.new_empty(len(self.features), 0))
 
     def select(self, chosen: Sequence[int]) -> 'VideoCorpus':
         """Some of the videos, in the order given, which must be by length.
