@@ -37,7 +37,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.save_best = None
-        cfg.custom_hooks = [h for h in cfg.custom_hooks if h['type'] != 'EarlyStoppingHook']
+        hooks = cfg.get('custom_hooks', [])
+        cfg.custom_hooks = [hook for hook in hooks if hook['type'] != 'EarlyStoppingHook']
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -45,7 +46,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
     if args.auto_scale_lr:
         cfg.setdefault('auto_scale_lr', {})['enable'] = True
-    randomness = dict(cfg.get('randomness', {}))
+    randomness = dict(seed=None) | cfg.get('randomness', {})
     if args.seed is not None:
         randomness['seed'] = args.seed
     if args.diff_rank_seed:

@@ -1,0 +1,1 @@
+"""What makes other packages work where their releases do not."""
