@@ -12,6 +12,7 @@ from reloclnet_mm.engine.optimizers import BertAdam, Bfloat16OptimWrapper
 from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
 from reloclnet_mm.engine.runner import AnyDeviceRunner
 from reloclnet_mm.engine.schedulers import BertLinearLR
+from reloclnet_mm.engine.visualization_hook import MomentVisualizationHook
 
 __all__ = [
     'AnyDeviceRunner',
@@ -24,6 +25,7 @@ __all__ = [
     'CorpusValLoop',
     'EarlyStoppingHook',
     'HardNegativeHook',
+    'MomentVisualizationHook',
     'RecallTableHook',
     'ResumableTrainLoop',
 ]

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlparse
 
 import torch
@@ -29,15 +29,43 @@ from torch.serialization import (
 from reloclnet_mm.engine.checkpoint_globals import ALLOWED_GLOBALS, resolve
 from reloclnet_mm.errors import InputError
 
+REFUSED_SCHEMES = (
+    'torchvision://',
+    'modelzoo://',
+    'openmmlab://',
+    'open-mmlab://',
+    'mmcls://',
+    'pavi://',
+    r'(\S+\:)?s3://',
+    r'(\S+\:)?petrel://',
+)
+"""As mmengine writes them, regular expressions among them."""
+
 _SAFE_GLOBALS_LOCK = threading.RLock()
 _ASKED_GLOBAL = re.compile(r'GLOBAL (\S+) (?:was not an allowed|whose module)')
 
 
 def install() -> None:
-    """Make mmengine read local files and URLs with weights only; may be called again."""
+    """Make mmengine read local files and URLs with weights only; may be called again.
+
+    What it has other loaders for is refused.
+    """
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(
         prefixes=('http://', 'https://'), loader=load_from_http, force=True
+    )
+    CheckpointLoader.register_scheme(prefixes=REFUSED_SCHEMES, loader=refuse, force=True)
+
+
+def refuse(filename: str, map_location: Any = None) -> NoReturn:
+    """Load nothing: mmengine's loaders of these schemes unpickle what they get in full.
+
+    Raises:
+        InputError: Always.
+    """
+    raise InputError(
+        f'{filename}: checkpoints of this scheme would be unpickled, which runs whatever code they '
+        'carry; download the file and give its path, or give its https address'
     )
 
 

@@ -64,6 +64,11 @@ class CorpusLoopMixin:
             self._corpus = self._encode_corpus()
         super().run_iter(idx, {**data_batch, 'corpus': self._corpus})
 
+    @property
+    def corpus(self) -> CorpusIndex | CorpusShard | None:
+        """The corpus that queries are ranked against; None outside of a run."""
+        return self._corpus
+
     def _encode_corpus(self) -> CorpusIndex | CorpusShard:
         model = self.runner.model
         model = model.module if is_model_wrapper(model) else model

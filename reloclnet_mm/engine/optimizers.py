@@ -54,6 +54,8 @@ class BertAdam(Optimizer):
             ),
         )
 
+    # There is nothing to gain for torch.compile, and it cannot follow the groups of parameters.
+    @torch.compiler.disable
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Update the parameters.

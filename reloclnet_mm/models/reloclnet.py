@@ -22,6 +22,7 @@ from reloclnet_mm.models.encoded_pairs import (
 from reloclnet_mm.models.encoders import ContextEncoder, ContextLevels, QueryEncoder, SpanPredictor
 from reloclnet_mm.models.index import CorpusIndex
 from reloclnet_mm.models.layers import Padding
+from reloclnet_mm.models.pairs import VideoPairs
 from reloclnet_mm.models.prediction import (
     RankedLists,
     RankingOptions,
@@ -35,6 +36,7 @@ from reloclnet_mm.models.ranking import (
     similarity_of_all,
     video_scores,
 )
+from reloclnet_mm.models.search import span_probabilities
 from reloclnet_mm.models.shards import CorpusShard, make_shard, own_videos_of_rank, rank_shards
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample, VideoCorpus
@@ -355,6 +357,26 @@ class ReLoCLNet(BaseModel):
             own_videos.to(corpus.device),
             self.ranking,
         )
+
+    @torch.no_grad()
+    def span_probabilities(
+        self, queries: Mapping[str, Tensor], corpus: CorpusIndex, videos: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities of a moment's start and end at each clip of one video of each query.
+
+        Args:
+            queries: Stream name to (Q, d).
+            corpus: The videos, encoded and indexed.
+            videos: (Q,) int64, their places in the corpus.
+
+        Returns:
+            p_st (Q, L), p_ed (Q, L) and the mask (Q, L) of valid clips.
+        """
+        mapped = self.span_predictor.map_queries(queries)
+        side_by_side = torch.cat([mapped[name] for name in corpus.streams], 1) / len(mapped)
+        videos, order = videos.to(corpus.device).sort(stable=True)
+        probabilities = span_probabilities(side_by_side, corpus, VideoPairs(order, videos))
+        return tuple(x[order.argsort()] for x in probabilities)
 
     def _tensors(self, inputs: dict[str, PackedRows]) -> dict[str, Tensor]:
         """The outputs of queries beside their own videos, for mode ``tensor``."""

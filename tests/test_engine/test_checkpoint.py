@@ -249,3 +249,22 @@ class TestUrl:
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+
+@pytest.mark.parametrize(
+    'address',
+    [
+        *('torchvision://a', 'openmmlab://a', 'open-mmlab://a', 'mmcls://a', 'modelzoo://a'),
+        *('pavi://a', 's3://a/b.pth', 'cluster:s3://a/b.pth', 'petrel://a/b.pth'),
+    ],
+)
+def test_schemes_that_mmengine_would_unpickle_are_refused(address):
+    checkpoint.install()
+    with pytest.raises(InputError, match='download the file and give its path'):
+        CheckpointLoader.load_checkpoint(address)
+
+
+def test_mmengine_has_no_scheme_that_is_left_to_it():
+    checkpoint.install()
+    loaders = CheckpointLoader._schemes.values()
+    assert {loader.__module__ for loader in loaders} == {'reloclnet_mm.engine.checkpoint'}

@@ -1,0 +1,1 @@
+"""Pictures of what a model answers; drawing needs matplotlib."""
