@@ -15,7 +15,12 @@ def test_the_check_of_a_clone_runs_the_command_of_the_readme(readme, repository)
 
 
 def test_every_path_in_the_documents_exists(repository):
-    for document in ('README.md', 'configs/README.md', 'docs/performance.md'):
+    for document in (
+        'README.md',
+        'configs/README.md',
+        'docs/performance.md',
+        'docs/ecosystem.md',
+    ):
         text = (repository / document).read_text()
         paths = re.findall(
             r'\b(?:configs|tools|docs|reloclnet_mm|requirements|tests)/[\w./]+\w', text

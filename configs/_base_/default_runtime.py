@@ -15,6 +15,8 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     check_checkpoint=dict(type='CheckpointCheckHook'),
+    # draw=True: ranked moments as pictures; needs matplotlib.
+    visualization=dict(type='MomentVisualizationHook', draw=False),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -123,8 +123,8 @@ def test_the_probabilities_drawn_are_those_that_the_best_moment_was_scored_with(
         assert one.scores[0] == pytest.approx(score, rel=1e-4)
 
 
-def test_nothing_is_drawn_where_it_is_turned_off(corpus_folder, tmp_path):
-    tiny_runner(corpus_folder, tmp_path, custom_hooks=[HOOK | dict(draw=False)]).test()
+def test_nothing_is_drawn_unless_it_is_asked_for(corpus_folder, tmp_path):
+    tiny_runner(corpus_folder, tmp_path, custom_hooks=[]).test()
     assert not list(tmp_path.rglob('*.png'))
 
 
