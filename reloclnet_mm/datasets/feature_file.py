@@ -72,6 +72,11 @@ class FeatureFile:
         where = f'{self.path}: key {key!r}'
         check_shape(where, shape)
         check_width(where, shape[1], self.channels)
+        if array.dtype.kind not in 'fiu':
+            raise InputError(
+                f'{where}: found values of type {array.dtype}, expected numbers; extract it again '
+                '(what the values hold was not read)'
+            )
         return array
 
     def _open(self) -> h5py.File:

@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 from tiny_corpus import FILES, query_dataset
 
 from reloclnet_mm.datasets.feature_file import FeatureFile
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS
 
 
@@ -30,6 +31,33 @@ def test_the_file_is_opened_at_the_first_read_and_once(path, monkeypatch):
 
 
 real = h5py.File
+
+
+@pytest.mark.parametrize('dtype', ['object', 'opaque', 'text'])
+def test_values_that_are_no_numbers_are_refused_and_not_interpreted(path, dtype, tmp_path):
+    payload = pickle.dumps(Payload(str(tmp_path / 'ran')))
+    kinds = dict(
+        object=(h5py.vlen_dtype(np.dtype('uint8')), np.frombuffer(payload, 'uint8')),
+        opaque=(np.dtype(f'V{len(payload)}'), np.void(payload)),
+        text=(h5py.string_dtype(), '1.0'),
+    )
+    kind, value = kinds[dtype]
+    with real(path, 'r+') as file:
+        del file['a']
+        file.create_dataset('a', (1, 1), kind)[0, 0] = value
+    with pytest.raises(InputError, match=r"key 'a': found values of type .*, expected numbers"):
+        FeatureFile(path).read('a')
+    assert not (tmp_path / 'ran').exists()
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, sentinel):
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return open, (self.sentinel, 'w')
 
 
 def test_reading_gives_the_rows_of_the_key(path):

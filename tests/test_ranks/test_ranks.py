@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_corpus import REPOSITORY, tiny_model, write_corpus
 
+from reloclnet_mm.engine.checkpoint import load_weights_only
 from reloclnet_mm.engine.runner import init_gloo
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.search import RankedMoments
@@ -122,6 +123,20 @@ def test_memory_of_a_rank_falls_with_the_number_of_ranks(tmp_path):
     print('megabytes of a rank:', used)
     assert used[2] < 0.65 * used[1]
     assert used[4] < 0.65 * used[2]
+
+
+@pytest.mark.slow
+def test_ranks_that_were_killed_within_an_epoch_go_on_to_the_same_weights(corpus, tmp_path):
+    launch(2, 'killed_ranks', corpus, tmp_path / 'unbroken', 0)
+    launch(2, 'killed_ranks', corpus, tmp_path / 'killed', 3, status=1)
+    assert (tmp_path / 'killed/iter_3.pth').is_file()
+    launch(2, 'killed_ranks', corpus, tmp_path / 'killed', 0)
+    # Three epochs of two batches a rank.
+    expected, found = (
+        load_weights_only(tmp_path / name / 'iter_6.pth')['state_dict']
+        for name in ('unbroken', 'killed')
+    )
+    assert all(torch.equal(found[key], x) for key, x in expected.items())
 
 
 @pytest.mark.slow
