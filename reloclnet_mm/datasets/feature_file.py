@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from reloclnet_mm.datasets.h5_objects import check_content, find_object
 from reloclnet_mm.errors import InputError
 
 
@@ -38,18 +39,28 @@ class FeatureFile:
             (rows, channels) float32.
 
         Raises:
-            InputError: The file or key is missing, or the array is empty, of another width, or
-                holds NaN or infinity.
+            InputError: The file or key is missing, or the array is empty, of another width, not
+                of numbers, in another file, damaged, or holds NaN or infinity.
         """
-        rows = self._array(key)[:max_rows].astype(np.float32, copy=False)
-        check_finite(f'{self.path}: key {key!r}', rows)
+        where = f'{self.path}: key {key!r}'
+        array = self._array(key)
+        try:
+            rows = array[:max_rows]
+        except OSError as e:
+            raise InputError(
+                f'{where}: cannot be read ({e}); the file is damaged, or compressed by a filter '
+                'that is not installed: fetch it again, or have it written without the filter'
+            ) from e
+        rows = rows.astype(np.float32, copy=False)
+        check_finite(where, rows)
         return rows
 
     def num_rows(self, key: str) -> int:
         """The number of rows of a key, which are not read.
 
         Raises:
-            InputError: The file or key is missing, or the array is empty or of another width.
+            InputError: The file or key is missing, or the array is empty, of another width, not
+                of numbers, or in another file.
         """
         return self._array(key).shape[0]
 
@@ -65,18 +76,14 @@ class FeatureFile:
 
     def _array(self, key: str) -> h5py.Dataset:
         file = self._open()
-        if key not in file:
+        array = find_object(file, key)
+        if array is None:
             raise no_such_key(self.path, key, file)
-        array = file[key]
         shape = getattr(array, 'shape', ())
         where = f'{self.path}: key {key!r}'
         check_shape(where, shape)
         check_width(where, shape[1], self.channels)
-        if array.dtype.kind not in 'fiu':
-            raise InputError(
-                f'{where}: found values of type {array.dtype}, expected numbers; extract it again '
-                '(what the values hold was not read)'
-            )
+        check_content(where, array)
         return array
 
     def _open(self) -> h5py.File:

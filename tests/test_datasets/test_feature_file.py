@@ -45,7 +45,9 @@ def test_values_that_are_no_numbers_are_refused_and_not_interpreted(path, dtype,
     with real(path, 'r+') as file:
         del file['a']
         file.create_dataset('a', (1, 1), kind)[0, 0] = value
-    with pytest.raises(InputError, match=r"key 'a': found values of type .*, expected numbers"):
+    with pytest.raises(
+        InputError, match=r"key 'a': found values of the type .*, expected real numbers"
+    ):
         FeatureFile(path).read('a')
     assert not (tmp_path / 'ran').exists()
 

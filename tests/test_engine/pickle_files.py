@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 HISTORY_BUFFER = b'cmmengine.logging.history_buffer\nHistoryBuffer\n'
@@ -94,9 +95,28 @@ def _poisoned_statistics(sentinel: Path) -> bytes:
     return in_dict(HISTORY_BUFFER + b')\x81' + statistics + b'b')
 
 
+def _attribute_of_a_module(sentinel: Path) -> bytes:
+    """operator.attrgetter('system')(importlib.import_module('os'))(…)."""
+    system = b'coperator\nattrgetter\n' + text('system') + b'\x85R'
+    module = call('importlib', 'import_module', 'os')
+    return in_dict(system + module + b'\x85R' + text(f'touch {sentinel}') + b'\x85R')
+
+
+def _whole_module(sentinel: Path) -> bytes:
+    """A torch.nn.Module, as torch.save(model) writes it, whose state has a payload."""
+    state = b'}' + text('training') + touch(sentinel) + b's'
+    return in_dict(b'ctorch.nn.modules.linear\nIdentity\n)\x81' + state + b'b')
+
+
+def _tensor_of_a_foreign_class(sentinel: Path) -> bytes:
+    """torch's own rebuild of a tensor subclass, with a payload among its arguments."""
+    return in_dict(b'ctorch._tensor\n_rebuild_from_type_v2\n(' + touch(sentinel) + b'NN}tR')
+
+
 def live_pickles(sentinel: Path) -> dict[str, bytes]:
     """Pickles by kind; to read one in full makes the file `sentinel`."""
     code = f'__import__("pathlib").Path({str(sentinel)!r}).touch()'
+    command = f'touch {sentinel}'.encode()
     payload = touch(sentinel)
     state = b'}' + text('drop') + payload + b's'
     return {
@@ -118,6 +138,14 @@ def live_pickles(sentinel: Path) -> dict[str, bytes]:
         'numpy scalar of an object': in_dict(
             NUMPY_SCALAR + NUMPY_DTYPE + text('O8') + b'\x89\x88\x87R' + payload + b'\x86R'
         ),
+        'attribute of an imported module': _attribute_of_a_module(sentinel),
+        'whole module with a payload in its state': _whole_module(sentinel),
+        'tensor rebuild with a payload': _tensor_of_a_foreign_class(sentinel),
+        'functools.partial': in_dict(
+            b'cfunctools\npartial\ncposix\nsystem\n\x85R' + text(f'touch {sentinel}') + b'\x85R'
+        ),
+        'instance opcode of protocol 0': b"(S'" + command + b"'\niposix\nsystem\n.",
+        'object opcode of protocol 1': b"(cposix\nsystem\nS'" + command + b"'\no.",
         'protocol 4': b'\x80\x04\x8c\x05posix\x8c\x06system\x93'
         + text(f'touch {sentinel}')
         + b'\x85R.',
@@ -156,6 +184,15 @@ def inert_pickles() -> dict[str, tuple[bytes, str]]:
         'numpy dtype of records': (dtype('V8', PLAIN_STATE), "dtype 'V8'"),
         'numpy dtype that claims a sub-array': (dtype('f8', subarray), 'not plain'),
         'numpy subclass': (reconstruct + HISTORY_BUFFER + empty, 'only plain arrays'),
+        'extension code': (b'\x82\x01', 'Unsupported operand 130'),
+        'storage of a foreign class': (
+            b'(' + text('storage') + b'cposix\nsystem\n' + text('0') + text('cpu') + b'K\x01tQ',
+            'posix.system',
+        ),
+        'decoding by a codec that is not text': (
+            b'c_codecs\nencode\n' + text('a') + text('zlib_codec') + b'\x86R',
+            'zlib_codec',
+        ),
         'array that was never filled': (reconstruct + b'cnumpy\nndarray\n' + empty, 'without data'),
         'HistoryBuffer with foreign attributes': (
             HISTORY_BUFFER + b')\x81}' + text('update') + GETATTR + b'sb',
@@ -168,6 +205,31 @@ def inert_pickles() -> dict[str, tuple[bytes, str]]:
 def write_legacy(path: Path, sentinel: Path) -> None:
     """The format before torch 1.6 with a payload."""
     torch.save({'model': Touch(sentinel)}, path, _use_new_zipfile_serialization=False)
+
+
+def write_legacy_header(path: Path, sentinel: Path) -> None:
+    """The same format with the payload before the content, where torch expects its settings."""
+    magic, protocol = 0x1950A86A20F9469CFC6C, 1001
+    parts = [magic, protocol, Touch(sentinel), {'model': {}}, []]
+    path.write_bytes(b''.join(pickle.dumps(part, 2) for part in parts))
+
+
+def write_legacy_keys(path: Path, sentinel: Path) -> None:
+    """The same format with the payload behind the content, where the storages are named."""
+    magic, protocol, settings = 0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}
+    parts = [magic, protocol, settings, {'model': {}}, Touch(sentinel)]
+    path.write_bytes(b''.join(pickle.dumps(part, 2) for part in parts))
+
+
+def write_bare_pickle(path: Path, sentinel: Path) -> None:
+    """A pickle by itself, as pickle.dump writes it."""
+    path.write_bytes(pickle.dumps({'model': Touch(sentinel)}))
+
+
+def write_array(path: Path, sentinel: Path) -> None:
+    """A .npy file of pickled objects."""
+    with path.open('wb') as file:
+        np.save(file, np.array([Touch(sentinel)], object), allow_pickle=True)
 
 
 def write_tar(path: Path, sentinel: Path) -> None:

@@ -18,6 +18,10 @@ LIVE = sorted(pickle_files.live_pickles(Path('x')))
 INERT = sorted(pickle_files.inert_pickles())
 FILES = {
     'write_legacy': 'posix.system',
+    'write_legacy_header': 'posix.system',
+    'write_legacy_keys': 'posix.system',
+    'write_bare_pickle': 'cannot be read',
+    'write_array': 'cannot be read',
     'write_tar': 'tar format',
     'write_nested_zip': 'cannot be read',
     'write_torchscript': 'carries code',
@@ -74,6 +78,17 @@ def test_the_payload_runs_where_the_file_is_read_in_full(kind, tmp_path, sentine
     path = tmp_path / 'model.ckpt'
     pickle_files.write_pickle(path, pickle_files.live_pickles(sentinel)[kind])
     # What the payload returned need not fit where the file puts it.
+    with contextlib.suppress(TypeError, AttributeError):
+        torch.load(path, weights_only=False)
+    assert sentinel.exists()
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('write', ['write_legacy', 'write_legacy_header', 'write_legacy_keys'])
+def test_the_payload_runs_where_a_legacy_file_is_read_in_full(write, tmp_path, sentinel):
+    path = tmp_path / 'model.ckpt'
+    getattr(pickle_files, write)(path, sentinel)
+    # What the payload returned is not what torch expects there.
     with contextlib.suppress(TypeError, AttributeError):
         torch.load(path, weights_only=False)
     assert sentinel.exists()

@@ -4,9 +4,7 @@ Losses go over iterations, recalls over epochs; each work dir is a line in every
 """
 
 import argparse
-import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.run_logs import Series, labels_of, read_scalars
+from reloclnet_mm.visualization.figures import COLORS, STYLE, save
 
 RECALLS = (
     'VR/R1',
@@ -26,27 +26,8 @@ RECALLS = (
     'VCMR/R1@0.5',
     'VCMR/R1@0.7',
 )
-NOT_DRAWN = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
-COLORS = ('#2166ac', '#d6604d', '#4d9221', '#8073ac', '#b8860b', '#35978f', '#c51b7d', '#5a5a5a')
 COLUMNS = 3
 TICKS = (1, 2, 5, 10)
-STYLE = {
-    'font.size': 9,
-    'axes.titlesize': 10,
-    'axes.titlelocation': 'left',
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.edgecolor': '#808080',
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': '#e4e4e4',
-    'xtick.color': '#505050',
-    'ytick.color': '#505050',
-    'legend.frameon': False,
-}
-
-Series = dict[int, float]
-"""Values by step: iterations for what training logs, epochs for what validation logs."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,77 +41,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='what to draw, as logged: loss_span, VR/R1, VR/R5, …; else all losses, some recalls',
     )
     return parser.parse_args(argv)
-
-
-def read_scalars(work_dir: Path) -> dict[str, dict[str, Series]]:
-    """Everything logged in a work dir, its resumed trainings merged.
-
-    A resumed training writes to a folder of its own and repeats what came after the checkpoint it
-    started from: from its first step on, the later folder's values count.
-
-    Args:
-        work_dir: Folder of ``<timestamp>/vis_data/scalars.json`` files.
-
-    Returns:
-        ``train`` and ``val``: name to values by step.
-
-    Raises:
-        InputError: There is no such folder, nothing was logged, or a line cannot be read.
-    """
-    if not work_dir.is_dir():
-        raise InputError(f'{work_dir}: no such folder; expected the work dir of a training')
-    series: dict[str, dict[str, Series]] = {'train': {}, 'val': {}}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for phase, keys in by_phase(read_lines(path)).items():
-            for key, values in keys.items():
-                earlier = series[phase].get(key, {})
-                kept = {step: x for step, x in earlier.items() if step < min(values)}
-                series[phase][key] = kept | values
-    if not any(series.values()):
-        raise InputError(
-            f'{work_dir}: nothing logged in */vis_data/scalars.json; expected the work dir of a '
-            'training that reached its first log line'
-        )
-    return series
-
-
-def by_phase(lines: Sequence[dict]) -> dict[str, dict[str, Series]]:
-    """``train`` and ``val``: name to values by step, from logged lines."""
-    series: dict[str, dict[str, Series]] = {'train': {}, 'val': {}}
-    for line in lines:
-        # only training logs the iteration in its epoch
-        phase = series['train' if 'iter' in line else 'val']
-        for key, value in line.items():
-            if key not in NOT_DRAWN and isinstance(value, int | float):
-                phase.setdefault(key, {})[line['step']] = value
-    return series
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The objects of a scalars.json file, one a line.
-
-    Raises:
-        InputError: A line is not one; a last line that a kill cut short is reported and left out.
-    """
-    lines = path.read_text(encoding='utf-8').split('\n')
-    objects = []
-    for number, text in enumerate(lines, 1):
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError as e:
-            if number == len(lines):
-                print(f'{path}:{number}: the last line is cut short and left out')
-                continue
-            raise InputError(f'{path}:{number}: not JSON ({e}); mend or remove the line') from e
-        if not isinstance(line, dict) or not isinstance(line.get('step'), int):
-            raise InputError(
-                f'{path}:{number}: found {text[:60]!r}, expected an object with a whole number '
-                "'step'; mend or remove the line"
-            )
-        objects.append(line)
-    return objects
 
 
 def choose_keys(
@@ -158,12 +68,6 @@ def choose_keys(
         what = f'{unknown[0]!r} was never logged' if unknown else 'no loss and no recall was logged'
         raise InputError(f'{what}; choose with --keys among {", ".join(every)}')
     return {phase: [k for k in asked if k in keys] for phase, keys in logged.items()}
-
-
-def labels_of(work_dirs: Sequence[Path]) -> list[str]:
-    """Folder names, or whole paths where two folders have the same name."""
-    names = [path.resolve().name for path in work_dirs]
-    return names if len(set(names)) == len(names) else [str(path) for path in work_dirs]
 
 
 def draw(
@@ -217,23 +121,6 @@ def draw_panel(
     panel.set_xlabel('iteration' if phase == 'train' else 'epoch')
     panel.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=TICKS, integer=True))
     panel.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=TICKS))
-
-
-def save(figure: Figure, out: Path) -> None:
-    """Write an image in the format of its suffix, whole or not at all.
-
-    Raises:
-        InputError: The suffix names no image format.
-    """
-    formats = sorted(figure.canvas.get_supported_filetypes())
-    if out.suffix[1:] not in formats:
-        raise InputError(
-            f'{out}: the suffix is {out.suffix!r}, expected one of {", ".join(formats)}; rename it'
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f'.{out.stem}.tmp{out.suffix}')
-    figure.savefig(unfinished, dpi=100)
-    os.replace(unfinished, out)
 
 
 def main(argv: list[str] | None = None) -> None:
