@@ -27,18 +27,10 @@ from torch.serialization import (
 )
 
 from reloclnet_mm.engine.checkpoint_globals import ALLOWED_GLOBALS, resolve
+from reloclnet_mm.engine.model_zoos import ZOO_SCHEMES, address_in_zoo, backbone_of
 from reloclnet_mm.errors import InputError
 
-REFUSED_SCHEMES = (
-    'torchvision://',
-    'modelzoo://',
-    'openmmlab://',
-    'open-mmlab://',
-    'mmcls://',
-    'pavi://',
-    r'(\S+\:)?s3://',
-    r'(\S+\:)?petrel://',
-)
+REFUSED_SCHEMES = ('pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://')
 """As mmengine writes them, regular expressions among them."""
 
 _SAFE_GLOBALS_LOCK = threading.RLock()
@@ -46,31 +38,37 @@ _ASKED_GLOBAL = re.compile(r'GLOBAL (\S+) (?:was not an allowed|whose module)')
 
 
 def install() -> None:
-    """Make mmengine read local files and URLs with weights only; may be called again.
+    """Make mmengine read checkpoints from everywhere with weights only; may be called again."""
+    loaders: dict[Callable, str | tuple[str, ...]] = {
+        load_from_local: '',
+        load_from_http: ('http://', 'https://'),
+        load_from_zoo: ZOO_SCHEMES,
+        load_from_nowhere: REFUSED_SCHEMES,
+    }
+    for loader, prefixes in loaders.items():
+        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
 
-    What it has other loaders for is refused.
-    """
-    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
-    CheckpointLoader.register_scheme(
-        prefixes=('http://', 'https://'), loader=load_from_http, force=True
-    )
-    CheckpointLoader.register_scheme(prefixes=REFUSED_SCHEMES, loader=refuse, force=True)
 
-
-def refuse(filename: str, map_location: Any = None) -> NoReturn:
-    """Load nothing: mmengine's loaders of these schemes unpickle what they get in full.
+def load_from_nowhere(filename: str, map_location: Any = None) -> NoReturn:
+    """Load nothing: mmengine's loaders of these stores unpickle what they get.
 
     Raises:
         InputError: Always.
     """
     raise InputError(
-        f'{filename}: checkpoints of this scheme would be unpickled, which runs whatever code they '
-        'carry; download the file and give its path, or give its https address'
+        f'{filename}: checkpoints from this store would be unpickled, which runs whatever code '
+        'they carry; download the file and give its path, or give its https address'
     )
 
 
+def load_from_zoo(filename: str, map_location: Any = None) -> Any:
+    """Read published weights by their name, such as ``torchvision://resnet50``."""
+    checkpoint = load_from_http(address_in_zoo(filename), map_location)
+    return backbone_of(checkpoint) if filename.startswith('mmcls://') else checkpoint
+
+
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Read a local checkpoint for mmengine (which prints the end of this function's name)."""
+    """Read a local checkpoint for mmengine (which prints the end of these functions' names)."""
     return _without_config_source(load_weights_only(filename, map_location), filename)
 
 
