@@ -1,27 +1,33 @@
 """mmengine's options, each through a training of a few steps."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from tiny_corpus import tiny_runner
 
+from reloclnet_mm.engine.checkpoint import load_weights_only
 from reloclnet_mm.models.dropout import Dropout
 
 
 class Watch(Hook):
-    """Keeps weights and gradients as they are after each iteration."""
+    """Keeps losses and weights after each iteration, and the weights that are validated."""
 
     priority = 'VERY_LOW'
 
     def __init__(self):
         self.weights = []
         self.losses = []
+        self.validated = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.weights.append(copy.deepcopy(runner.model.state_dict()))
         self.losses.append(float(outputs['loss']))
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.validated.append(copy.deepcopy(runner.model.state_dict()))
 
 
 def watched(folder, work_dir, epochs=2, **settings):
@@ -45,9 +51,12 @@ def test_averaged_weights_are_those_of_the_formula_and_are_validated(corpus_fold
     expected = watch.weights[0]
     for weights in watch.weights[1:]:
         expected = {key: 0.75 * x + 0.25 * weights[key] for key, x in expected.items()}
-    saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    saved = load_weights_only(tmp_path / 'epoch_2.pth')
     for key, x in expected.items():
         torch.testing.assert_close(saved['state_dict'][key], x, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(watch.validated[-1][key], x, rtol=1e-5, atol=1e-7)
+        # Training goes on with its own.
+        assert torch.equal(saved['ema_state_dict'][f'module.{key}'], watch.weights[-1][key])
 
 
 def test_accumulated_gradients_step_once_a_window(corpus_folder, tmp_path):
@@ -128,15 +137,10 @@ def test_bfloat16_trains_and_keeps_weights_in_float32(corpus_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs a C++ compiler')
 def test_a_compiled_model_has_the_losses_of_the_plain_one(corpus_folder, tmp_path):
     # The hardest negative is drawn without chance, which a compiler may draw otherwise.
     settings = {'model.loss_ranking.pool_size': 1}
     _, plain = watched(corpus_folder, tmp_path / 'plain', epochs=1, **settings)
-    _, compiled = watched(
-        corpus_folder,
-        tmp_path / 'compiled',
-        epochs=1,
-        compile=dict(backend='aot_eager'),
-        **settings,
-    )
+    _, compiled = watched(corpus_folder, tmp_path / 'compiled', epochs=1, compile=True, **settings)
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
