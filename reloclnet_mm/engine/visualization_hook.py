@@ -23,7 +23,7 @@ class MomentVisualizationHook(Hook):
 
     Each picture shows the query's own video: probabilities of start and end, truth, and the best
     moments; beside it the best moments of the corpus. It is named ``val_query_{id}`` or
-    ``test_query_{id}``.
+    ``test_query_{id}``. Queries of a split without answers, which name no video, are not drawn.
 
     Args:
         draw: Whether to draw.
@@ -85,10 +85,14 @@ class MomentVisualizationHook(Hook):
         corpus = (runner.val_loop if name == 'val' else runner.test_loop).corpus
         probabilities = _span_probabilities(runner, data_batch, chosen, corpus)
         for sample, probs in zip(chosen, probabilities, strict=True):
-            if 'pred_svmr' in sample:
-                shown = timeline(sample, probs, corpus.corpus, self.num_moments)
-                image = self._drawing.draw_timeline(shown)
-                runner.visualizer.add_image(f'{name}_query_{sample.query_id}', image, runner.epoch)
+            if 'pred_svmr' not in sample:
+                runner.logger.warning(
+                    f'query {sample.query_id!r} is not drawn: its annotation names no video'
+                )
+                continue
+            shown = timeline(sample, probs, corpus.corpus, self.num_moments)
+            image = self._drawing.draw_timeline(shown)
+            runner.visualizer.add_image(f'{name}_query_{sample.query_id}', image, runner.epoch)
 
 
 def timeline(

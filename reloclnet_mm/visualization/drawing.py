@@ -8,6 +8,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.visualization.timeline import Timeline
 
 try:
+    import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -17,9 +18,12 @@ except ImportError as e:
         "pip install 'reloclnet_mm[plot]', or leave MomentVisualizationHook out of the config"
     ) from e
 
+# A sentence with two dollar signs is no formula.
+_PLAIN_TEXT = {'text.parse_math': False}
 _TRUTH, _START, _END, _FOUND = '#b7dfb0', '#2166ac', '#d6604d', '#5a5a5a'
 
 
+@mpl.rc_context(_PLAIN_TEXT)
 def draw_timeline(shown: Timeline, width: float = 9.0, dpi: int = 110) -> np.ndarray:
     """The picture of a query.
 

@@ -1,14 +1,16 @@
 """Pictures of ranked moments, in the visualizer's backends."""
 
+import dataclasses
 import sys
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_corpus import tiny_runner
+from tiny_corpus import edit_line, tiny_runner
 
 from reloclnet_mm.engine.visualization_hook import timeline
 from reloclnet_mm.errors import InputError
@@ -78,6 +80,29 @@ def test_the_truth_is_a_band_of_the_picture():
     # Half of the panel's width, which is less than the picture's.
     assert 0.2 < band.any(0).mean() < 0.5
     assert not np.array_equal(with_truth, draw_timeline(shown(None)))
+
+
+@pytest.mark.parametrize('query', ['it is $5 or $6', r'a $\foo$ and $x_{$', '$'])
+def test_dollar_signs_of_a_query_are_no_formula(query):
+    picture = draw_timeline(dataclasses.replace(shown(), query=query))
+    assert not np.array_equal(picture, draw_timeline(shown()))
+    assert matplotlib.rcParams['text.parse_math']
+
+
+def test_queries_without_a_video_are_told_and_not_drawn(corpus_folder, tmp_path, monkeypatch):
+    told = []
+    for number in range(1, 9):
+        edit_line(corpus_folder / 'val.jsonl', number, vid_name=None, ts=None)
+    runner = tiny_runner(
+        corpus_folder,
+        tmp_path,
+        custom_hooks=[HOOK],
+        test_evaluator=[dict(type='TVRSubmission', out_file=str(tmp_path / 'a.json'))],
+    )
+    monkeypatch.setattr(runner.logger, 'warning', told.append)
+    runner.test()
+    assert sum('is not drawn: its annotation names no video' in text for text in told) == 3
+    assert not list(tmp_path.rglob('*.png'))
 
 
 def test_pictures_of_a_validation_are_in_the_backends(corpus_folder, tmp_path):
