@@ -8,13 +8,17 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 
 
-def tool_process(folder, tool, *args):
-    """Start `tools/<tool>.py` in `folder`, a process group of its own."""
+def tool_process(folder, tool, *args, packages=()):
+    """Start `tools/<tool>.py` in `folder`, a process group of its own.
+
+    What stands in the folders `packages` is imported before what is installed.
+    """
     threads = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+    path = os.pathsep.join(map(str, [*packages, REPOSITORY]))
     return subprocess.Popen(
         [sys.executable, str(REPOSITORY / f'tools/{tool}.py'), *map(str, args)],
         cwd=folder,
-        env={**os.environ, **threads, 'PYTHONPATH': str(REPOSITORY)},
+        env={**os.environ, **threads, 'PYTHONPATH': path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -22,9 +26,9 @@ def tool_process(folder, tool, *args):
     )
 
 
-def run_tool(folder, tool, *args, status=0):
+def run_tool(folder, tool, *args, status=0, packages=()):
     """What `tools/<tool>.py` prints, run in `folder`; it must end with `status`."""
-    process = tool_process(folder, tool, *args)
+    process = tool_process(folder, tool, *args, packages=packages)
     printed = process.communicate()[0]
     assert process.returncode == status, printed
     return printed

@@ -30,7 +30,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.dump is not None:
         extra.append(dict(type='DumpResults', out_file_path=args.dump))
     if args.submission is not None:
-        extra.append(dict(type='TVRSubmission', out_file=args.submission))
+        extra.append(dict(type='reloclnet_mm.TVRSubmission', out_file=args.submission))
     evaluators = cfg.test_evaluator
     cfg.test_evaluator = (evaluators if isinstance(evaluators, list) else [evaluators]) + extra
     return cfg

@@ -43,7 +43,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
+        cfg.optim_wrapper.type = 'reloclnet_mm.Bfloat16OptimWrapper'
     if args.auto_scale_lr:
         cfg.setdefault('auto_scale_lr', {})['enable'] = True
     randomness = dict(seed=None) | cfg.get('randomness', {})

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import METRICS
 
 
@@ -46,8 +47,18 @@ class TVRSubmission(BaseMetric):
         self.out_file = Path(out_file)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the ranked lists."""
+        """Keep the ranked lists.
+
+        Raises:
+            InputError: The model is none that ranks for queries of this package's data sets.
+        """
         for sample in data_samples:
+            if 'query_id' not in sample:
+                raise InputError(
+                    f'TVRSubmission: a result holds {sorted(sample)} and no query_id; ranked lists '
+                    "are written of this package's models only. For another package's model leave "
+                    '--submission out, --dump writes its results'
+                )
             lists = {
                 task: ranked_list(sample[f'pred_{task.lower()}'])
                 for task in ('VR', 'SVMR', 'VCMR')

@@ -13,7 +13,7 @@ from tool_processes import run_tool
 
 from reloclnet_mm.compat.mmaction2 import DRN, VINDLU, StandInFinder, install
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.evaluation.grounding import GroundingRecall
+from reloclnet_mm.evaluation.grounding import GroundingRecall, as_answer
 from reloclnet_mm.evaluation.table import recall_table
 from reloclnet_mm.registry import METRICS
 
@@ -86,7 +86,7 @@ def test_bmn_trains_an_epoch_and_tests_from_mmactions_own_config(tmp_path):
     proposals = json.loads((tmp_path / 'work_dir/proposals.json').read_text())['results']
     assert sorted(proposals) == ['0', '1', '2', '3']
     resumed = run_tool(
-        tmp_path, 'train', 'bmn.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=2'
+        tmp_path, 'train', 'bmn.py', '--resume', '--amp', '--cfg-options', 'train_cfg.max_epochs=2'
     )
     assert 'resumed epoch: 1' in resumed
     assert (tmp_path / 'work_dir/epoch_2.pth').is_file()
@@ -120,6 +120,7 @@ except ValueError as e:
 """)
     assert 'DRN is not in this installation of mmaction2' in printed
     assert 'pip install -e .' in printed
+    assert 'torchvision and nltk' in printed
 
 
 def test_where_mmaction2_has_drn_its_own_is_found(tmp_path):
@@ -177,6 +178,19 @@ def test_normalized_spans_are_scored_in_seconds():
         'SVMR/R1@0.5+0.7': 66.66,
     }
     assert 'SVMR IoU 0.5' in recall_table(metrics)
+
+
+def test_parts_of_a_video_become_its_seconds():
+    result = dict(vid_name='A', gt=[0.25, 0.5], predictions=[[0.3, 0.5, 0.9], [0.75, 1, 0.1]])
+    answer = as_answer(result, 40)
+    np.testing.assert_allclose(answer['gt_moments'], [[10, 20]])
+    np.testing.assert_allclose(answer['pred_svmr']['moments'], [[12, 20], [30, 40]])
+
+
+def test_results_of_other_models_are_no_submission(tmp_path):
+    metric = METRICS.build(dict(type='TVRSubmission', out_file=str(tmp_path / 'lists.json')))
+    with pytest.raises(InputError, match=r"holds \['gt', 'predictions', 'vid_name'\] and no query"):
+        metric.process(*grounded([0.25, 0.5], [[0.3, 0.5, 0.9]], duration=40))
 
 
 def test_a_sample_without_a_duration_is_an_error():

@@ -20,5 +20,6 @@ class DRN:
             'DRN is not in this installation of mmaction2: the release on PyPI lacks '
             'mmaction/models/localizers/drn (open-mmlab/mmaction2 issue 2714). Clone '
             'https://github.com/open-mmlab/mmaction2 at v1.2.0, and install it with '
-            '`pip install -e .` in the clone (a plain install leaves the folder out too)'
+            '`pip install -e .` in the clone (a plain install leaves the folder out too); '
+            'it needs torchvision and nltk. docs/ecosystem.md of reloclnet_mm tells of another way'
         )
