@@ -276,11 +276,12 @@ class ReLoCLNet(BaseModel):
         pairs = self.encode_pair(inputs)
         device = pairs.places.device
         spans = torch.stack([sample.gt_span for sample in data_samples])
-        videos = torch.tensor([sample.video_id for sample in data_samples], device=device)
         # Scores differ in digits that bfloat16 does not have.
         with ExitStack() as context:
             context.enter_context(torch.autocast(device.type, enabled=False))
+            videos = pairs.places
             if self.gather_negatives and get_world_size() > 1:
+                videos = torch.tensor([sample.video_id for sample in data_samples], device=device)
                 pairs, videos, spans = gather_pairs(pairs), gather_rows(videos), gather_rows(spans)
                 context.enter_context(same_draws_on_all_ranks(device))
             return self._losses(pairs, videos[:, None] == videos, spans)
