@@ -52,8 +52,10 @@ def test_our_types_are_found_from_mmengine_without_imports():
     ) == {
         'MODELS:reloclnet_mm.ReLoCLNet': 'reloclnet_mm.models.reloclnet.ReLoCLNet',
         'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
-        'LOOPS:reloclnet_mm.CorpusValLoop': 'reloclnet_mm.engine.loops.CorpusValLoop',
-        'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR': 'reloclnet_mm.engine.schedulers.BertLinearLR',
+        'LOOPS:reloclnet_mm.CorpusValLoop': 'reloclnet_mm.engine.loops.corpus_loops.CorpusValLoop',
+        'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR': (
+            'reloclnet_mm.engine.optimizers.schedulers.BertLinearLR'
+        ),
     }
 
 
@@ -71,8 +73,10 @@ def test_our_types_are_found_from_mmaction_without_imports():
             'reloclnet_mm.datasets.transforms.processing.PoolClips'
         ),
         'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
-        'HOOKS:reloclnet_mm.HardNegativeHook': 'reloclnet_mm.engine.hooks.HardNegativeHook',
-        'METRICS:reloclnet_mm.MomentRecall': 'reloclnet_mm.evaluation.metrics.MomentRecall',
+        'HOOKS:reloclnet_mm.HardNegativeHook': (
+            'reloclnet_mm.engine.hooks.hard_negatives.HardNegativeHook'
+        ),
+        'METRICS:reloclnet_mm.MomentRecall': 'reloclnet_mm.evaluation.metrics.recall.MomentRecall',
     }
 
 

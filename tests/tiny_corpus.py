@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from reloclnet_mm.layout import PackedRows
+from reloclnet_mm.structures.packed_rows import PackedRows
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / 'configs' / 'relocl_tvr.py'

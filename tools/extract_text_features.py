@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.annotations import read_query_texts, read_video_durations
-from reloclnet_mm.features.extraction import count_outside, extract_queries, extract_sentences
-from reloclnet_mm.features.feature_writer import FeatureWriter
-from reloclnet_mm.features.subtitles import TimedSentence, read_subtitles
-from reloclnet_mm.features.text import TextEncoder
+from reloclnet_mm.extraction.annotations import read_query_texts, read_video_durations
+from reloclnet_mm.extraction.extraction import count_outside, extract_queries, extract_sentences
+from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
+from reloclnet_mm.extraction.text import TextEncoder
+from reloclnet_mm.features.writer import FeatureWriter
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -26,10 +26,7 @@ from reloclnet_mm.datasets.annotation import (
     read_video_index,
 )
 from reloclnet_mm.datasets.base import UniqueQueryIds
-from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.text_files import write_jsonl, write_text_atomically
-from reloclnet_mm.utils.cli import input_errors_end_the_program
-from reloclnet_mm.utils.planted_corpus import (
+from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
     PlantedCorpus,
     PlantedQuery,
@@ -37,6 +34,9 @@ from reloclnet_mm.utils.planted_corpus import (
     PlantedVideo,
     spread_evenly,
 )
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import write_jsonl, write_text_atomically
 
 ANNOTATION_FILES = {
     'train': 'tvr_train_release.jsonl',

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reloclnet_mm.datasets.feature_file import FeatureFile
-from reloclnet_mm.datasets.packed_features import PackedFeatures, open_features, verify_packed
-from reloclnet_mm.datasets.packed_writer import PackingSummary, write_packed
+from reloclnet_mm.features.h5 import FeatureFile
+from reloclnet_mm.features.packed import PackedFeatures, open_features, verify_packed
+from reloclnet_mm.features.packed_writer import PackingSummary, write_packed
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 
 

@@ -1,18 +1,16 @@
-"""Loops, hooks, optimizers, schedules and checkpoints."""
+"""Loops, hooks, optimizers, checkpoints and the runner."""
 
-from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
 from reloclnet_mm.engine.hooks import (
+    AtomicCheckpointHook,
     CheckpointCheckHook,
     EarlyStoppingHook,
     HardNegativeHook,
+    MomentVisualizationHook,
     RecallTableHook,
 )
-from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop
-from reloclnet_mm.engine.optimizers import BertAdam, Bfloat16OptimWrapper
-from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
+from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop, ResumableTrainLoop
+from reloclnet_mm.engine.optimizers import BertAdam, BertLinearLR, Bfloat16OptimWrapper
 from reloclnet_mm.engine.runner import AnyDeviceRunner
-from reloclnet_mm.engine.schedulers import BertLinearLR
-from reloclnet_mm.engine.visualization_hook import MomentVisualizationHook
 
 __all__ = [
     'AnyDeviceRunner',

@@ -1,1 +1,1 @@
-"""Making features out of raw text."""
+"""Where feature files live: h5 files and packed stores."""

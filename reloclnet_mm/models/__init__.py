@@ -1,6 +1,9 @@
 """Models, their losses and the data preprocessor."""
 
-from reloclnet_mm.models.data_preprocessor import MomentDataPreprocessor
+from reloclnet_mm.models.data_preprocessors import (
+    MomentDataPreprocessor,
+    ResidentDataPreprocessor,
+)
 from reloclnet_mm.models.losses import (
     FrameContrastiveLoss,
     RankingLoss,
@@ -8,7 +11,6 @@ from reloclnet_mm.models.losses import (
     VideoContrastiveLoss,
 )
 from reloclnet_mm.models.reloclnet import ReLoCLNet
-from reloclnet_mm.models.resident import ResidentDataPreprocessor
 
 __all__ = [
     'FrameContrastiveLoss',

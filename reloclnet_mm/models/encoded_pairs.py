@@ -11,8 +11,8 @@ from mmengine.dist import all_gather, all_gather_object, broadcast, get_rank, ge
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.models.encoders import ContextLevels
+from reloclnet_mm.structures.packed_rows import RowLayout
 
 
 @dataclass(frozen=True)

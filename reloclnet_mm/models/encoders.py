@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.models.layers import (
     AttentionBlock,
     AttentionMasks,
@@ -16,7 +15,8 @@ from reloclnet_mm.models.layers import (
     cross_attention_masks,
     self_attention_masks,
 )
-from reloclnet_mm.models.ranking import convolution_matrix, span_logits
+from reloclnet_mm.retrieval.similarity import convolution_matrix, span_logits
+from reloclnet_mm.structures.packed_rows import RowLayout
 
 ContextLevels = dict[str, tuple[Tensor, Tensor, Tensor]]
 """Stream name to the three levels of its encoding, each (R, d)."""

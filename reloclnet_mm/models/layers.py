@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.models.dropout import Dropout, drop
+from reloclnet_mm.structures.packed_rows import RowLayout
 
 Padding = Literal['independent', 'official']
 """How computation treats padded clips.

@@ -12,7 +12,6 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.layout import PackedRows, RowLayout
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
@@ -20,26 +19,27 @@ from reloclnet_mm.models.encoded_pairs import (
     same_draws_on_all_ranks,
 )
 from reloclnet_mm.models.encoders import ContextEncoder, ContextLevels, QueryEncoder, SpanPredictor
-from reloclnet_mm.models.index import CorpusIndex
 from reloclnet_mm.models.layers import Padding
-from reloclnet_mm.models.pairs import VideoPairs
-from reloclnet_mm.models.prediction import (
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.index import CorpusIndex
+from reloclnet_mm.retrieval.moment_search import span_probabilities
+from reloclnet_mm.retrieval.pairs import VideoPairs
+from reloclnet_mm.retrieval.results import (
     RankedLists,
     RankingOptions,
     add_predictions,
     own_places,
     rank_corpus,
 )
-from reloclnet_mm.models.ranking import (
+from reloclnet_mm.retrieval.sharding import CorpusShard, make_shard, own_videos_of_rank, rank_shards
+from reloclnet_mm.retrieval.similarity import (
     largest_similarity,
     similarity_in_own_video,
     similarity_of_all,
     video_scores,
 )
-from reloclnet_mm.models.search import span_probabilities
-from reloclnet_mm.models.shards import CorpusShard, make_shard, own_videos_of_rank, rank_shards
-from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.structures.packed_rows import PackedRows, RowLayout
 
 
 @MODELS.register_module()
@@ -67,7 +67,7 @@ class ReLoCLNet(BaseModel):
         gather_negatives: Whether the batches of all ranks are contrasted as one, so that N ranks
             with batches of B compute what one computes with N · B. Otherwise each rank contrasts
             within its own batch. Without ranks it makes no difference.
-        test_cfg: Fields of :class:`~reloclnet_mm.models.prediction.RankingOptions`.
+        test_cfg: Fields of :class:`~reloclnet_mm.retrieval.results.RankingOptions`.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialization; None: that of the paper, Linear and Embedding weights from
             N(0, 0.02) and Linear biases 0.
@@ -136,7 +136,7 @@ class ReLoCLNet(BaseModel):
         """What mmengine calls.
 
         Args:
-            inputs: As :class:`~reloclnet_mm.models.data_preprocessor.MomentDataPreprocessor`
+            inputs: As :class:`~reloclnet_mm.models.data_preprocessors.MomentDataPreprocessor`
                 leaves them.
             data_samples: B samples with their truth; not needed for ``tensor``.
             mode: ``loss``, ``predict`` or ``tensor``.

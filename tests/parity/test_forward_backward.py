@@ -12,12 +12,12 @@ from goldens import (
 )
 from official_config import model_config
 
-from reloclnet_mm.layout import PackedRows
 from reloclnet_mm.models.official import convert_state_dict
-from reloclnet_mm.models.pairs import VideoPairs, pair_products
-from reloclnet_mm.models.ranking import convolution_matrix, span_logits, video_scores
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
+from reloclnet_mm.retrieval.similarity import convolution_matrix, span_logits, video_scores
 from reloclnet_mm.structures import MomentDataSample
+from reloclnet_mm.structures.packed_rows import PackedRows
 
 LOSS_NAMES = dict(
     loss_span='loss_st_ed',

@@ -8,16 +8,11 @@ import pytest
 import torch
 from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
-from reloclnet_mm.datasets.transforms.processing import (
-    MomentToSpan,
-    PoolClips,
-    moment_to_span,
-    normalize_rows,
-    pool_rows,
-    temporal_endpoints,
-)
+from reloclnet_mm.datasets.transforms.processing import MomentToSpan, PoolClips
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import DATASETS
+from reloclnet_mm.structures.clips import moment_to_span
 
 
 def naive_pool(rows, max_rows):

@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS, TRANSFORMS
 from mmengine.runner import Runner
 from tiny_corpus import tiny_config
 
-from reloclnet_mm.engine.checkpoint import load_weights_only
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.utils.random_state import random_state
 
 EPOCHS = 3

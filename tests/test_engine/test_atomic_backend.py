@@ -4,7 +4,7 @@ import stat
 import pytest
 from mmengine.fileio import get_file_backend, put
 
-from reloclnet_mm.engine.atomic_backend import AtomicLocalBackend
+from reloclnet_mm.engine.checkpointing.atomic_backend import AtomicLocalBackend
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from toy_training import toy_runner
 
-from reloclnet_mm.engine import checkpoint
+from reloclnet_mm.engine.checkpointing import loading as checkpoint
 from reloclnet_mm.errors import InputError
 
 
@@ -262,4 +262,6 @@ def test_stores_that_mmengine_would_unpickle_from_are_refused(address):
 def test_mmengine_has_no_scheme_that_is_left_to_it():
     checkpoint.install()
     loaders = CheckpointLoader._schemes.values()
-    assert {loader.__module__ for loader in loaders} == {'reloclnet_mm.engine.checkpoint'}
+    assert {loader.__module__ for loader in loaders} == {
+        'reloclnet_mm.engine.checkpointing.loading'
+    }

@@ -10,8 +10,8 @@ import toy_training
 from mmengine.runner import find_latest_checkpoint
 from toy_training import ATOMIC_HOOK, toy_runner
 
-from reloclnet_mm.engine.checkpoint import install, load_weights_only
-from reloclnet_mm.engine.checkpoint_hook import AtomicCheckpointHook
+from reloclnet_mm.engine.checkpointing.loading import install, load_weights_only
+from reloclnet_mm.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from reloclnet_mm.errors import InputError
 
 # What two epochs do to the disk, a step each: fsync and replace for a file written, remove.

@@ -7,7 +7,9 @@ import pytest
 from mmengine.hooks import Hook
 from tiny_corpus import tiny_model, tiny_runner
 
-from reloclnet_mm.engine.hooks import HardNegativeHook, RecallTableHook, weights_difference
+from reloclnet_mm.engine.hooks.checkpoint_check import weights_difference
+from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
+from reloclnet_mm.engine.hooks.recall_table import RecallTableHook
 from reloclnet_mm.registry import HOOKS, MODELS
 
 

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tiny_corpus import read_lines, tiny_config, tiny_model, tiny_runner, write_lines
 
-from reloclnet_mm.engine.loops import CorpusValLoop
+from reloclnet_mm.engine.loops.corpus_loops import CorpusValLoop
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import MODELS
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from reloclnet_mm.engine import checkpoint
+from reloclnet_mm.engine.checkpointing import loading as checkpoint
 from reloclnet_mm.errors import InputError
 
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/official_to_mm.py'

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
-from reloclnet_mm.engine import checkpoint
+from reloclnet_mm.engine.checkpointing import loading as checkpoint
 from reloclnet_mm.errors import InputError
 
 # As mmengine's lists have them.

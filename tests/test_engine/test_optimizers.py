@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from tiny_corpus import CONFIG, tiny_model
 
-from reloclnet_mm.engine.optimizers import BertAdam, clip_norms
+from reloclnet_mm.engine.optimizers.bert_adam import BertAdam, clip_norms
 from reloclnet_mm.registry import MODELS
 
 SETTINGS = dict(lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, max_grad_norm=1.0)

@@ -17,8 +17,8 @@ from interrupted import (
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from reloclnet_mm.engine.checkpoint import install
-from reloclnet_mm.engine.resume_loop import ResumableTrainLoop
+from reloclnet_mm.engine.checkpointing.loading import install
+from reloclnet_mm.engine.loops.resumable_loop import ResumableTrainLoop
 from reloclnet_mm.errors import InputError
 
 WORKERS = {

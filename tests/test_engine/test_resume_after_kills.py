@@ -13,7 +13,7 @@ from interrupted import difference, interruptible_config
 from mmengine.runner import find_latest_checkpoint
 from tool_processes import REPOSITORY
 
-from reloclnet_mm.engine.checkpoint import load_weights_only
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import PARAM_SCHEDULERS
 from tiny_corpus import tiny_runner
 
-from reloclnet_mm.engine.schedulers import BertLinearLR
+from reloclnet_mm.engine.optimizers.schedulers import BertLinearLR
 
 
 def formula(step, total, warmup):

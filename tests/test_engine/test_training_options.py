@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 from tiny_corpus import tiny_runner
 
-from reloclnet_mm.engine.checkpoint import load_weights_only
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.models.dropout import Dropout
 
 

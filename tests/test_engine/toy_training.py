@@ -16,7 +16,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from reloclnet_mm.engine import checkpoint, checkpoint_hook  # noqa: F401
+import reloclnet_mm.engine  # noqa: F401
+from reloclnet_mm.engine.checkpointing import loading as checkpoint
 
 
 class ToyModel(BaseModel):

@@ -13,7 +13,7 @@ from tool_processes import run_tool
 
 from reloclnet_mm.compat.mmaction2 import DRN, VINDLU, StandInFinder, install
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.evaluation.grounding import GroundingRecall, as_answer
+from reloclnet_mm.evaluation.metrics.grounding import GroundingRecall, as_answer
 from reloclnet_mm.evaluation.table import recall_table
 from reloclnet_mm.registry import METRICS
 

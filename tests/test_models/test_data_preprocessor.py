@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.layout import Block
-from reloclnet_mm.models.data_preprocessor import MomentDataPreprocessor
+from reloclnet_mm.models.data_preprocessors.packing import MomentDataPreprocessor
 from reloclnet_mm.structures import MomentDataSample
+from reloclnet_mm.structures.packed_rows import Block
 
 CLIPS, TOKENS = [5, 1, 9, 3, 8], [2, 4, 1, 4, 3]
 CHANNELS = dict(query=3, video=5, subtitle=6)

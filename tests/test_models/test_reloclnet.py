@@ -18,11 +18,11 @@ from tiny_corpus import (
     tiny_model,
 )
 
-from reloclnet_mm.layout import RowLayout
-from reloclnet_mm.models.data_preprocessor import MomentDataPreprocessor
-from reloclnet_mm.models.ranking import video_scores
+from reloclnet_mm.models.data_preprocessors.packing import MomentDataPreprocessor
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.similarity import video_scores
 from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.structures.packed_rows import RowLayout
 
 CLIPS, TOKENS = [5, 8, 1, 3], [4, 2, 1, 3]
 SPANS = [[1, 3], [0, 7], [0, 0], [2, 2]]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reloclnet_mm.features.annotations import read_query_texts, read_video_durations
-from reloclnet_mm.features.subtitles import TimedSentence, read_subtitles
+from reloclnet_mm.extraction.annotations import read_query_texts, read_video_durations
+from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools/dataset_converters/activitynet_text.py'

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_encoder import VOCABULARY, WIDTH, write_tiny_encoder
 
-from reloclnet_mm.features.text import TextEncoder
+from reloclnet_mm.extraction.text import TextEncoder
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools/extract_text_features.py'

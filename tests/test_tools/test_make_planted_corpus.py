@@ -11,9 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.pooling import count_clips
-from reloclnet_mm.utils.planted_corpus import (
+from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
     TOPICS_PER_VIDEO,
     PlantedCorpus,
@@ -23,6 +21,8 @@ from reloclnet_mm.utils.planted_corpus import (
     spread_evenly,
     words_of,
 )
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.structures.clips import count_clips
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools/make_planted_corpus.py'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tool_processes import run_tool
 
-from reloclnet_mm.datasets.packed_features import PackedFeatures
+from reloclnet_mm.features.packed import PackedFeatures
 
 TOOL = Path(__file__).parents[2] / 'tools/pack_features.py'
 

@@ -12,11 +12,11 @@ from mmengine.structures import InstanceData
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_corpus import edit_line, tiny_runner
 
-from reloclnet_mm.engine.visualization_hook import timeline
+from reloclnet_mm.engine.hooks.visualization_hook import timeline
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.layout import RowLayout
 from reloclnet_mm.registry import HOOKS
 from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.structures.packed_rows import RowLayout
 from reloclnet_mm.visualization.drawing import draw_timeline
 
 HOOK = dict(type='MomentVisualizationHook', num_queries=3)

@@ -19,9 +19,9 @@ from reloclnet_mm.datasets.annotation import read_video_index
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.functional import first_moment_hits, first_video_hit, recall_at
 from reloclnet_mm.evaluation.table import recall_table
-from reloclnet_mm.features.subtitles import read_subtitles
-from reloclnet_mm.features.text import TextEncoder
-from reloclnet_mm.features.text_files import write_text_atomically
+from reloclnet_mm.extraction.subtitles import read_subtitles
+from reloclnet_mm.extraction.text import TextEncoder
+from reloclnet_mm.utils.fileio import write_text_atomically
 
 TOP_K = (1, 5, 10, 100)
 IOU_THRESHOLDS = (0.5, 0.7)

@@ -18,8 +18,8 @@ from tabulate import tabulate
 
 from reloclnet_mm.datasets.annotation import read_json
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.subtitles import TimedSentence
-from reloclnet_mm.features.text_files import write_jsonl, write_text_atomically
+from reloclnet_mm.extraction.subtitles import TimedSentence
+from reloclnet_mm.utils.fileio import write_jsonl, write_text_atomically
 
 TOLERANCE = 0.05  # seconds that a time may lie past the end of its video
 REVERSED_SUFFIX = '@reversed'

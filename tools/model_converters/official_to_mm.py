@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reloclnet_mm.engine.atomic_backend import AtomicLocalBackend
-from reloclnet_mm.engine.checkpoint import load_weights_only
+from reloclnet_mm.engine.checkpointing.atomic_backend import AtomicLocalBackend
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.official import convert_state_dict
 

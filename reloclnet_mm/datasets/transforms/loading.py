@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from mmcv.transforms import BaseTransform
 
-from reloclnet_mm.datasets.feature_file import FeatureFile
-from reloclnet_mm.datasets.packed_features import PackedFeatures, open_features
 from reloclnet_mm.datasets.transforms.processing import PoolClips
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.h5 import FeatureFile
+from reloclnet_mm.features.packed import PackedFeatures, open_features
 from reloclnet_mm.registry import TRANSFORMS
 
 
@@ -84,8 +84,8 @@ class LoadClipFeatures(_LoadFeatures):
 class CountClips(_LoadFeatures):
     """Note how many clips a video has after pooling, and how long one is, reading no features.
 
-    For :class:`~reloclnet_mm.models.resident.ResidentDataPreprocessor`, which gives clips to
-    samples that have passed here.
+    For :class:`~reloclnet_mm.models.data_preprocessors.ResidentDataPreprocessor`, which gives
+    clips to samples that have passed here.
 
     Required keys: ``feature_files``, ``channels``, ``video_name``.
     Added: ``seconds_per_clip``, ``num_clips``, as

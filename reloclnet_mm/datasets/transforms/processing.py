@@ -1,80 +1,14 @@
 """Pooling, normalizing, positions and targets."""
 
-import itertools
-import math
 from typing import Any, Literal
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
-
-NORM_EPS = 1e-5
-
-
-def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
-    """Mean-pool to at most ``max_rows`` rows.
-
-    Row i is the mean of rows [b_i, b_{i+1}), or row b_i where that range is empty, with
-    b_i = round(i · L / max_rows), half to even, at most L − 1.
-
-    Args:
-        rows: (L, channels).
-        max_rows: Rows to leave.
-
-    Returns:
-        (min(L, max_rows), channels).
-    """
-    length = len(rows)
-    if length <= max_rows:
-        return rows
-    bounds = np.round(np.arange(max_rows + 1) * length / max_rows).astype(int)
-    bounds = np.minimum(bounds, length - 1)
-    return np.stack(
-        [rows[first : max(last, first + 1)].mean(0) for first, last in itertools.pairwise(bounds)]
-    )
-
-
-def normalize_rows(rows: np.ndarray, eps: float = NORM_EPS) -> np.ndarray:
-    """Each row divided by its L2 norm + eps.
-
-    Args:
-        rows: (L, channels).
-        eps: Keeps rows of zeros as they are.
-    """
-    return rows / (np.linalg.norm(rows, axis=-1, keepdims=True) + eps)
-
-
-def temporal_endpoints(length: int) -> np.ndarray:
-    """The temporal endpoint features (TEF) of a video's clips.
-
-    Args:
-        length: L, clips.
-
-    Returns:
-        (L, 2) float32, [i / L, (i + 1) / L].
-    """
-    start = np.arange(length, dtype=np.float32) / length
-    return np.stack([start, start + np.float32(1 / length)], 1)
-
-
-def moment_to_span(moment: np.ndarray, seconds_per_clip: float, num_clips: int) -> tuple[int, int]:
-    """The first and the last clip of a moment.
-
-    Args:
-        moment: [start, end] in seconds.
-        seconds_per_clip: Length of a clip.
-        num_clips: Clips of the video.
-
-    Returns:
-        floor(start) and ceil(end) in clips, at most the last clip.
-    """
-    start, end = moment
-    return (
-        min(math.floor(start / seconds_per_clip), num_clips - 1),
-        min(math.ceil(end / seconds_per_clip), num_clips - 1),
-    )
+from reloclnet_mm.structures.clips import moment_to_span
 
 
 @TRANSFORMS.register_module()

@@ -1,1 +1,0 @@
-"""What ``tools/analysis_tools/benchmark.py`` measures."""

@@ -1,0 +1,1 @@
+"""Checkpoints that are read as data and written whole."""

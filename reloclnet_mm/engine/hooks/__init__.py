@@ -1,0 +1,17 @@
+"""Hooks."""
+
+from reloclnet_mm.engine.hooks.checkpoint_check import CheckpointCheckHook
+from reloclnet_mm.engine.hooks.checkpoint_hook import AtomicCheckpointHook
+from reloclnet_mm.engine.hooks.early_stopping import EarlyStoppingHook
+from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
+from reloclnet_mm.engine.hooks.recall_table import RecallTableHook
+from reloclnet_mm.engine.hooks.visualization_hook import MomentVisualizationHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'CheckpointCheckHook',
+    'EarlyStoppingHook',
+    'HardNegativeHook',
+    'MomentVisualizationHook',
+    'RecallTableHook',
+]

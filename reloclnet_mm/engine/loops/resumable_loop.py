@@ -1,0 +1,245 @@
+"""A training loop that goes on exactly where a checkpoint was written, also within an epoch."""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from itertools import islice
+from types import NoneType
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import LOOPS
+from reloclnet_mm.utils.random_state import random_state, set_random_state
+
+# Of what gather_state returns, by key; a sampler may have no seed.
+_TYPES = dict(
+    ranks=list,
+    batches=int,
+    epoch_length=int,
+    validated=bool,
+    loaders=list,
+    sampler_seed=(int, NoneType),
+)
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """mmengine's ``EpochBasedTrainLoop``, with the same arguments, that resumes exactly.
+
+    :class:`~reloclnet_mm.engine.hooks.checkpoint_hook.AtomicCheckpointHook` puts what
+    :meth:`gather_state` returns into its checkpoints and hands it to :meth:`resume_from`. Then
+
+    - the batches of an epoch that were trained on are loaded again and left out;
+    - a validation that was due, but not over when the checkpoint was written, is made up for, so
+      that the best score and early stopping miss none;
+    - every rank's random number generators, and its gradients in a window of accumulation that is
+      not full, are as they were.
+
+    Args:
+        runner: The runner.
+        dataloader: Of mmengine's loop.
+        max_epochs: Of mmengine's loop.
+        val_begin: Of mmengine's loop.
+        val_interval: Of mmengine's loop.
+        dynamic_intervals: Of mmengine's loop.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        self._resumed: dict[str, Any] | None = None
+        self._epoch_start = 0
+        self._is_validating = False
+
+    def run(self) -> nn.Module:
+        """Train to the end."""
+        self.runner.call_hook('before_train')
+        if self._resumed is not None and not self._resumed['batches']:
+            is_over = self._resumed['validated']
+            self._restore()
+            if not is_over:
+                self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train an epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        batches = enumerate(self.dataloader)
+        self._epoch_start = self._iter
+        if self._resumed is not None:
+            self._epoch_start -= self._resumed['batches']
+            deque(islice(batches, self._resumed['batches']), maxlen=0)
+            self._restore()
+        for index, batch in batches:
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def gather_state(self, epoch: int, iteration: int) -> dict[str, Any]:
+        """What a checkpoint needs beside mmengine's own; a collective call.
+
+        Args:
+            epoch: Epochs that the checkpoint says are over.
+            iteration: Iterations that it says are over.
+
+        Returns:
+            Plain data: of each rank its random states and open gradients; the place in the epoch;
+            whether the validation after it is over.
+        """
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        gradients = open_gradients(self._bare_model())
+        own = dict(random=random_state(), cuda=cuda, gradients=gradients)
+        is_in_epoch = epoch == self._epoch and not self._is_validating
+        return dict(
+            ranks=all_gather_object(own),
+            batches=iteration - self._epoch_start if is_in_epoch else 0,
+            epoch_length=len(self.dataloader),
+            validated=self._is_validating,
+            loaders=[name for name, loader in self._loaders().items() if _is_under_way(loader)],
+            sampler_seed=getattr(self.dataloader.sampler, 'seed', None),
+        )
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Go on from a state when the loop is run.
+
+        Args:
+            state: What :meth:`gather_state` returned.
+
+        Raises:
+            InputError: It is of another kind, or it lies within an epoch of other batches.
+        """
+        if not _is_state(state):
+            raise InputError(
+                'the checkpoint to resume from holds a state of training that cannot be read; '
+                'resume from another checkpoint'
+            )
+        found = (len(state['ranks']), state['epoch_length'])
+        here = (get_world_size(), len(self.dataloader))
+        if state['batches'] and found != here:
+            raise InputError(
+                f'the checkpoint to resume from lies within an epoch of {found[1]} batches on '
+                f'{found[0]} ranks, but here an epoch has {here[1]} batches on {here[0]} ranks; '
+                'expected the same. Restore batch size, data and number of ranks, or resume from '
+                'a checkpoint written at the end of an epoch'
+            )
+        if state['sampler_seed'] is not None:
+            # A seed drawn at the start of a run is drawn anew on resuming.
+            self.dataloader.sampler.seed = state['sampler_seed']
+        self._resumed = state
+
+    def _restore(self) -> None:
+        """Take up what :meth:`resume_from` was given, once no loader will be made any more."""
+        state, self._resumed = self._resumed, None
+        for name, loader in self._loaders().items():
+            if name in state['loaders'] and loader.generator is None:
+                # Workers that persist were started before; starting them draws a number, which
+                # must not come from the default generator again.
+                loader.generator = torch.Generator()
+        if len(state['ranks']) != get_world_size():
+            print_log(
+                f'the checkpoint is of {len(state["ranks"])} ranks, these are {get_world_size()}: '
+                'random numbers and batches are not those of an unbroken training',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        own = state['ranks'][get_rank()]
+        try:
+            set_random_state(own['random'])
+            if own['cuda'] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(own['cuda'].cpu())
+            set_open_gradients(self._bare_model(), own['gradients'])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                'the checkpoint to resume from holds random states or gradients that do not fit '
+                f'({type(error).__name__}: {error}); resume from another checkpoint'
+            ) from error
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        is_last = self._epoch == self._max_epochs
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (self._epoch % self.val_interval == 0 or is_last)
+        ):
+            self._is_validating = True
+            self.runner.val_loop.run()
+            self._is_validating = False
+
+    def _loaders(self) -> dict[str, DataLoader]:
+        """Data loaders that are iterated over again and again, by name."""
+        validation = self.runner.val_loop
+        loaders = dict(
+            train=self.dataloader,
+            val=getattr(validation, 'dataloader', None),
+            corpus=getattr(validation, 'corpus_dataloader', None),
+        )
+        return {name: loader for name, loader in loaders.items() if loader is not None}
+
+    def _bare_model(self) -> nn.Module:
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+
+def open_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Gradients that wait for others to be added, by the names of their parameters.
+
+    After an update mmengine leaves none, so there are some within a window of accumulation only.
+
+    Args:
+        model: The bare model.
+    """
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def set_open_gradients(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
+    """Give parameters the gradients of :func:`open_gradients`.
+
+    Args:
+        model: The bare model.
+        gradients: By name.
+    """
+    parameters = dict(model.named_parameters())
+    for name, gradient in gradients.items():
+        parameters[name].grad = gradient.to(parameters[name], copy=True)
+
+
+def _is_state(state: object) -> bool:
+    return (
+        isinstance(state, dict)
+        and state.keys() == _TYPES.keys()
+        and all(isinstance(state[key], types) for key, types in _TYPES.items())
+        and 0 <= state['batches'] <= state['epoch_length']
+    )
+
+
+def _is_under_way(loader: DataLoader) -> bool:
+    """Whether a loader's persistent workers were started, by this process or one before it."""
+    return loader.persistent_workers and (
+        loader._iterator is not None or loader.generator is not None
+    )

@@ -1,0 +1,102 @@
+"""Text features of whole annotation and subtitle files, chunk by chunk."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from reloclnet_mm.extraction.pooling import PoolMode, pool_sentences
+from reloclnet_mm.extraction.subtitles import TimedSentence
+from reloclnet_mm.extraction.text import TextEncoder
+from reloclnet_mm.features.writer import FeatureWriter
+from reloclnet_mm.structures.clips import clip_membership, count_clips
+
+# large enough to sort texts by length, small enough that a kill costs little
+TEXTS_PER_CHUNK = 512
+
+
+def extract_queries(
+    texts: Mapping[str, str],
+    encoder: TextEncoder,
+    out: FeatureWriter,
+    advance: Callable[[int], object],
+) -> None:
+    """Write the token features (tokens, width) of queries.
+
+    Args:
+        texts: By query id; those that ``out`` has are passed over.
+        encoder: Of the texts.
+        out: Where to write.
+        advance: Called with the number of texts done since the last call.
+    """
+    for query_ids in _chunks(out.missing(texts), lambda _: 1):
+        features = encoder.encode([texts[query_id] for query_id in query_ids])
+        out.write(dict(zip(query_ids, features, strict=True)))
+        advance(len(query_ids))
+    out.finish()
+
+
+def extract_sentences(
+    subtitles: Mapping[str, Sequence[TimedSentence]],
+    durations: Mapping[str, float],
+    encoder: TextEncoder,
+    out: FeatureWriter,
+    *,
+    clip_length: float,
+    pool: PoolMode,
+    advance: Callable[[int], object],
+) -> None:
+    """Write the features (clips, width) of each video's timed sentences, pooled over its clips.
+
+    Args:
+        subtitles: Sentences by video name; a video may have none.
+        durations: Seconds by video name, for all videos to write; those that ``out`` has are
+            passed over.
+        encoder: Of the sentences.
+        out: Where to write.
+        clip_length: Seconds.
+        pool: Over the tokens of a clip.
+        advance: Called with the number of sentences done since the last call.
+    """
+    names = out.missing(durations)
+    for chunk in _chunks(names, lambda name: len(subtitles.get(name, ()))):
+        sentences = [sentence for name in chunk for sentence in subtitles.get(name, ())]
+        features = iter(encoder.encode([sentence.text for sentence in sentences]))
+        pooled = {}
+        for name in chunk:
+            members = _members(subtitles.get(name, ()), durations[name], clip_length)
+            rows = [next(features) for _ in subtitles.get(name, ())]
+            pooled[name] = pool_sentences(rows, members, pool, encoder.width)
+        out.write(pooled)
+        advance(len(sentences))
+    out.finish()
+
+
+def count_outside(
+    subtitles: Mapping[str, Sequence[TimedSentence]],
+    durations: Mapping[str, float],
+    clip_length: float,
+) -> int:
+    """How many sentences of the videos in ``durations`` lie in none of their video's clips."""
+    return sum(
+        int((~_members(subtitles.get(name, ()), duration, clip_length).any(0)).sum())
+        for name, duration in durations.items()
+    )
+
+
+def _members(sentences: Sequence[TimedSentence], duration: float, clip_length: float) -> np.ndarray:
+    moments = np.array([(s.start, s.end) for s in sentences], np.float64).reshape(-1, 2)
+    return clip_membership(moments, clip_length, count_clips(duration, clip_length))
+
+
+def _chunks(keys: Iterable[str], count_texts: Callable[[str], int]) -> Iterator[list[str]]:
+    """Runs of keys that reach ``TEXTS_PER_CHUNK`` texts, or as many keys without text."""
+    chunk: list[str] = []
+    num_texts = 0
+    for key in keys:
+        chunk.append(key)
+        num_texts += count_texts(key)
+        if max(num_texts, len(chunk)) >= TEXTS_PER_CHUNK:
+            yield chunk
+            chunk, num_texts = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,1 @@
+"""What ``tools/analysis_tools/profile_speed.py`` measures."""

@@ -1,0 +1,1 @@
+"""After encoding: the best videos and moments of a corpus."""

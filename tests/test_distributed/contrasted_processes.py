@@ -1,0 +1,101 @@
+"""Losses and gradients of a batch spread over ranks, and of the same batch in one; as a program.
+
+Run by torchrun: `contrasted_processes.py OUT SIZE SIZE …`, a size for each process; the first
+writes both.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import DefaultScope
+
+from reloclnet_mm.engine.runner import init_gloo
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.structures import MomentDataSample
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tiny_corpus import CHANNELS, tiny_model
+
+# Of each sample; the second video is in the batches of several ranks.
+VIDEOS = (0, 1, 2, 1, 3, 1, 4)
+CLIPS = (5, 8, 3, 6, 7)
+SPANS = ((1, 2), (0, 3), (0, 1), (5, 7), (2, 2), (3, 4), (1, 6))
+
+
+def batch(samples):
+    """What a dataloader yields."""
+    inputs = dict(query=[], video=[], subtitle=[])
+    data_samples = []
+    for i in samples:
+        of_query = torch.Generator().manual_seed(100 + i)
+        of_video = torch.Generator().manual_seed(VIDEOS[i])
+        inputs['query'].append(torch.randn(2 + i % 3, CHANNELS['query'], generator=of_query))
+        for name in ('video', 'subtitle'):
+            shape = (CLIPS[VIDEOS[i]], CHANNELS[name] + 2)
+            inputs[name].append(torch.randn(shape, generator=of_video))
+        data_samples.append(
+            MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=torch.tensor(SPANS[i]))
+        )
+    return dict(inputs=inputs, data_samples=data_samples)
+
+
+def build(pool_size, gather, mask):
+    """The same weights at every call."""
+    torch.manual_seed(0)
+    settings = tiny_model(
+        input_dropout=0.0,
+        dropout=0.0,
+        gather_negatives=gather,
+        loss_ranking=dict(type='RankingLoss', pool_size=pool_size, mask_same_video=mask),
+        loss_video=dict(type='VideoContrastiveLoss', mask_same_video=mask),
+    )
+    model = MODELS.build(settings)
+    model.init_weights()
+    return model.train()
+
+
+def losses_and_gradients(model, samples, bfloat16=False):
+    bare = model.module if isinstance(model, MMDistributedDataParallel) else model
+    with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+        losses = model(**bare.data_preprocessor(batch(samples), True), mode='loss')
+    sum(losses.values()).backward()
+    gradients = {name: x.grad.clone() for name, x in bare.named_parameters()}
+    return {name: float(x) for name, x in losses.items()}, gradients
+
+
+def spread(samples, **settings):
+    model = MMDistributedDataParallel(build(gather=True, **settings), device_ids=None)
+    return model, losses_and_gradients(model, samples)
+
+
+def main(out, sizes):
+    init_gloo('pytorch', timeout=120)
+    DefaultScope.get_instance('ranks', scope_name='reloclnet_mm')
+    first = sum(sizes[: get_rank()])
+    mine = list(range(first, first + sizes[get_rank()]))
+    everyone = list(range(sum(sizes)))
+    results = {}
+    for mask in (False, True):
+        # The hardest negative is drawn without chance.
+        settings = dict(pool_size=1, mask=mask)
+        _, several = spread(mine, **settings)
+        one = losses_and_gradients(build(gather=False, **settings), everyone)
+        results['mask' if mask else 'all'] = dict(several=several, one=one)
+    settings = dict(pool_size=None, mask=False)
+    torch.manual_seed(get_rank())
+    model = MMDistributedDataParallel(build(gather=True, **settings), device_ids=None)
+    torch.manual_seed(get_rank())
+    results['drawn'] = all_gather_object(losses_and_gradients(model, mine)[0])
+    half = MMDistributedDataParallel(build(gather=True, pool_size=1, mask=False), device_ids=None)
+    results['bfloat16'] = losses_and_gradients(half, mine, bfloat16=True)
+    alone = losses_and_gradients(build(gather=False, pool_size=1, mask=False), mine)[0]
+    results['alone'] = all_gather_object(alone)
+    if get_rank() == 0:
+        torch.save(results, out)
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), [int(size) for size in sys.argv[2:]])

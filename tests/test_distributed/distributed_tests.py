@@ -1,0 +1,66 @@
+"""Tests a tiny model in every rank of a launch, in several settings; rank 0 writes what came out.
+
+Run by torchrun: `distributed_tests.py CORPUS OUT`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from reloclnet_mm.utils.cli import build_runner
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tiny_corpus import tiny_config
+
+SETTINGS = {
+    'whole': {},
+    'sharded': {'test_cfg.shard_corpus': True},
+    'whole, nms': {'model.test_cfg.nms_iou': 0.5},
+    'sharded, nms': {'model.test_cfg.nms_iou': 0.5, 'test_cfg.shard_corpus': True},
+    'sharded, few videos': {'model.test_cfg.num_videos': 1, 'test_cfg.shard_corpus': True},
+    'whole, few videos': {'model.test_cfg.num_videos': 1},
+}
+
+
+@METRICS.register_module()
+class Lists(BaseMetric):
+    """Collects the ranked lists of all queries."""
+
+    found: list
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            lists = {'query': sample['query_id']}
+            for task in ('pred_vr', 'pred_vcmr', 'pred_svmr'):
+                lists[task] = {key: value.tolist() for key, value in sample[task].items()}
+            self.results.append(lists)
+
+    def compute_metrics(self, results):
+        Lists.found = results
+        return {}
+
+
+def test(corpus, out, settings):
+    cfg = tiny_config(corpus, out)
+    cfg.merge_from_dict({'test_dataloader.batch_size': 2, 'launcher': 'pytorch', **settings})
+    cfg.test_evaluator = [*cfg.test_evaluator, dict(type='mmengine.Lists')]
+    metrics = build_runner(cfg).test()
+    return metrics, Lists.found if get_rank() == 0 else None
+
+
+def main(corpus, out):
+    torch.set_num_threads(1)
+    Config.pretty_text = 'not formatted'
+    results = {name: test(corpus, out, settings) for name, settings in SETTINGS.items()}
+    if get_rank() == 0:
+        (out / 'results.json').write_text(json.dumps(results))
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,196 @@
+"""Several ranks compute what one does, and end together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_corpus import REPOSITORY, tiny_model, write_corpus
+
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
+from reloclnet_mm.engine.runner import init_gloo
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.moment_search import RankedMoments
+from reloclnet_mm.retrieval.sharding import merge_moments, merge_videos
+
+HERE = Path(__file__).parent
+
+
+def launch(ranks, program, *args, status=0):
+    """What a program prints in so many ranks; all must end with `status`."""
+    process = subprocess.run(
+        [
+            *(sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone'),
+            *('--nproc_per_node', str(ranks), HERE / f'{program}.py', *map(str, args)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
+    )
+    assert process.returncode == status, process.stdout
+    return process.stdout
+
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp('corpus'))
+
+
+@pytest.fixture(scope='module')
+def of_ranks(corpus, tmp_path_factory):
+    """The results of tests with a number of ranks, each computed once."""
+    known = {}
+
+    def results(ranks):
+        if ranks not in known:
+            out = tmp_path_factory.mktemp('ranks')
+            launch(ranks, 'distributed_tests', corpus, out)
+            known[ranks] = json.loads((out / 'results.json').read_text())
+        return known[ranks]
+
+    return results
+
+
+def assert_same_lists(found, expected):
+    assert [x['query'] for x in found] == [x['query'] for x in expected]
+    for one, other in zip(found, expected, strict=True):
+        for task in ('pred_vr', 'pred_vcmr', 'pred_svmr'):
+            assert one[task]['video_ids'] == other[task]['video_ids']
+            assert one[task].get('moments') == other[task].get('moments')
+            assert one[task]['scores'] == pytest.approx(other[task]['scores'], rel=1e-5, abs=1e-9)
+
+
+# Four videos and eight queries in batches of two: three ranks have unequal shards, and four have
+# more places in their batches than there are queries left.
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [2, 3, 4])
+def test_recalls_and_lists_are_the_same_for_any_number_of_ranks(ranks, of_ranks):
+    one, several = of_ranks(1), of_ranks(ranks)
+    for setting, (metrics, lists) in one.items():
+        assert 0 < metrics['VR/R1'] < 100
+        assert several[setting][0] == metrics, setting
+        assert_same_lists(several[setting][1], lists)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [1, 2, 3, 4])
+@pytest.mark.parametrize('setting', ['', ', nms', ', few videos'])
+def test_a_corpus_spread_over_ranks_has_the_lists_of_a_whole_one(ranks, setting, of_ranks):
+    metrics, lists = of_ranks(ranks)[f'sharded{setting}']
+    expected, expected_lists = of_ranks(1)[f'whole{setting}']
+    assert metrics == expected
+    assert_same_lists(lists, expected_lists)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [(3, 3), (5, 2), (3, 1, 2)])
+def test_negatives_of_all_ranks_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
+    launch(len(sizes), 'contrasted_processes', tmp_path / 'found.pth', *sizes)
+    found = torch.load(tmp_path / 'found.pth')
+    for name in ('all', 'mask'):
+        (losses, gradients), (expected, expected_gradients) = (
+            found[name][key] for key in ('several', 'one')
+        )
+        assert losses == pytest.approx(expected, rel=1e-5)
+        assert gradients.keys() == expected_gradients.keys()
+        scale = max(float(x.abs().max()) for x in expected_gradients.values())
+        for key, x in gradients.items():
+            # The gradient of a key's bias is 0, and rounding stands there in both.
+            largest = max(float(expected_gradients[key].abs().max()), 1e-3 * scale)
+            assert float((x - expected_gradients[key]).abs().max()) < 1e-5 * largest, key
+    # Without the option each rank contrasts within its own batch: these are others.
+    losses = found['all']['several'][0]
+    assert all(alone['loss_video_cl'] < 0.9 * losses['loss_video_cl'] for alone in found['alone'])
+    # Ranks draw the same negatives, though their random states differ.
+    assert all(drawn == found['drawn'][0] for drawn in found['drawn'])
+    in_bfloat16 = found['bfloat16'][0]
+    assert in_bfloat16 == pytest.approx(losses, rel=0.05, abs=0.01)
+
+
+@pytest.mark.slow
+def test_memory_of_a_rank_falls_with_the_number_of_ranks(tmp_path):
+    used = {}
+    for ranks in (1, 2, 4):
+        launch(ranks, 'sharded_memory', tmp_path / 'used.json')
+        used[ranks] = max(json.loads((tmp_path / 'used.json').read_text()))
+    print('megabytes of a rank:', used)
+    assert used[2] < 0.65 * used[1]
+    assert used[4] < 0.65 * used[2]
+
+
+@pytest.mark.slow
+def test_ranks_that_were_killed_within_an_epoch_go_on_to_the_same_weights(corpus, tmp_path):
+    launch(2, 'killed_processes', corpus, tmp_path / 'unbroken', 0)
+    launch(2, 'killed_processes', corpus, tmp_path / 'killed', 3, status=1)
+    assert (tmp_path / 'killed/iter_3.pth').is_file()
+    launch(2, 'killed_processes', corpus, tmp_path / 'killed', 0)
+    # Three epochs of two batches a rank.
+    expected, found = (
+        load_weights_only(tmp_path / name / 'iter_6.pth')['state_dict']
+        for name in ('unbroken', 'killed')
+    )
+    assert all(torch.equal(found[key], x) for key, x in expected.items())
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_the_others_with_its_message(corpus, tmp_path):
+    begin = time.monotonic()
+    printed = launch(2, 'failing_processes', corpus, tmp_path, 'fail', status=1)
+    assert 'this rank has no more memory' in printed
+    assert time.monotonic() - begin < 120
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_ends_the_run_after_the_time_out(corpus, tmp_path):
+    begin = time.monotonic()
+    printed = launch(2, 'failing_processes', corpus, tmp_path, 'hang', status=1)
+    assert 'Timed out' in printed or 'timed out' in printed
+    assert time.monotonic() - begin < 120
+
+
+def test_a_launcher_that_gives_out_gpus_is_refused_without_any():
+    with pytest.raises(InputError, match="launcher 'slurm' gives each rank a GPU"):
+        init_gloo('slurm')
+
+
+def test_ranks_that_nobody_launched_are_an_error(monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    with pytest.raises(InputError, match=r'RANK.*not in the environment; start the ranks with'):
+        init_gloo('pytorch')
+
+
+def test_negatives_of_all_ranks_need_independent_padding():
+    with pytest.raises(ValueError, match="gather_negatives=True needs padding='independent'"):
+        MODELS.build(tiny_model(gather_negatives=True, padding='official'))
+
+
+def test_the_best_videos_of_two_shards():
+    scores = [torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[0.8, 0.5, -torch.inf]])]
+    places = [torch.tensor([[4, 7, 0]]), torch.tensor([[2, 9, 2]])]
+    best, found, counts = merge_videos(scores, places, 3)
+    torch.testing.assert_close(best, torch.tensor([[0.9, 0.8, 0.5]]))
+    # Of two equal ones that of the first shard.
+    assert found.tolist() == [[4, 2, 7]]
+    assert counts.tolist() == [[2], [1]]
+
+
+def test_the_best_moments_of_two_shards():
+    def moments(*rows):
+        scores, places, begins = zip(*rows, strict=True)
+        spans = torch.tensor([[[b, b + 2] for b in begins]])
+        return RankedMoments(torch.tensor([scores]), torch.tensor([places]), spans)
+
+    merged = merge_moments(
+        [moments((0.7, 1, 0), (0.2, 1, 5)), moments((0.4, 3, 8), (-1.0, 0, 0))], 3
+    )
+    torch.testing.assert_close(merged.scores, torch.tensor([[0.7, 0.4, 0.2]]))
+    assert merged.places.tolist() == [[1, 3, 1]]
+    assert merged.spans.tolist() == [[[0, 2], [8, 10], [5, 7]]]
