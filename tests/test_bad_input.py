@@ -344,9 +344,9 @@ def test_a_wrong_entry_of_activitynet_captions(tmp_path, videos, finding):
 
 
 def test_a_video_of_the_queries_that_is_not_in_the_corpus(corpus_folder, tmp_path):
-    corpus = dict(corpus_dataloader=dict(dataset=dict(split='train')))
+    corpus = dict(dataset=dict(split='train'))
     assert_stops(
-        lambda: tiny_runner(corpus_folder, tmp_path / 'run', test_cfg=corpus).test(),
+        lambda: tiny_runner(corpus_folder, tmp_path / 'run', test_corpus_dataloader=corpus).test(),
         corpus_folder / 'val.jsonl',
         "4 videos of its queries, such as 'e' (id 10)",
         corpus_folder / INDEX,
@@ -430,10 +430,10 @@ def test_a_checkpoint_with_a_stream_less_and_one_with_a_stream_more(corpus_folde
     runner = tiny_runner(corpus_folder, tmp_path / 'run', load_from=path)
     assert_stops(runner.test, path, "'query_encoder.pooling.weight'", '(1, 16)', '(2, 16)')
     weights = MODELS.build(tiny_model()).state_dict()
-    weights.pop('span_predictor.start_conv.weight')
+    weights.pop('span_head.start_conv.weight')
     torch.save(dict(state_dict=weights), path)
     runner = tiny_runner(corpus_folder, tmp_path / 'run2', load_from=path)
-    assert_stops(runner.test, path, "has no weights 'span_predictor.start_conv.weight'")
+    assert_stops(runner.test, path, "has no weights 'span_head.start_conv.weight'")
     weights = MODELS.build(tiny_model()).state_dict()
     torch.save(weights | {'extra.weight': torch.ones(1)}, path)
     runner = tiny_runner(corpus_folder, tmp_path / 'run3', load_from=path)
