@@ -49,7 +49,7 @@ def test_a_count_of_at_least_its_least_passes():
 
 @pytest.mark.parametrize('value', ['hing', None, [], {}])
 def test_what_is_no_choice_is_refused(value):
-    with pytest.raises(ValueError, match="kind is .*, expected 'hinge' or 'lse'"):
+    with pytest.raises(ValueError, match="expected 'hinge' or 'lse'"):
         check_choice('kind', value, ('hinge', 'lse'))
 
 
