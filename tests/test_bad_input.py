@@ -235,8 +235,8 @@ def test_moments_a_little_past_the_end_are_cut_and_counted(corpus_folder, warnin
     edit_line(corpus_folder / 'train.jsonl', 3, ts=[10.0, 17.5])
     edit_line(corpus_folder / 'train.jsonl', 4, ts=[3.0, 16.6])
     samples = read_queries(corpus_folder)
-    np.testing.assert_array_equal(samples[2]['gt_moments'], [[10.0, 16.5]])
-    np.testing.assert_array_equal(samples[3]['gt_moments'], [[3.0, 16.5]])
+    np.testing.assert_array_equal(samples[2]['gt']['moments'], [[10.0, 16.5]])
+    np.testing.assert_array_equal(samples[3]['gt']['moments'], [[3.0, 16.5]])
     path = corpus_folder / 'train.jsonl'
     assert warnings_logged == [f'{path}: a moment past the end of its video was cut: 2 queries']
 
