@@ -36,22 +36,21 @@ def registered_retrievers():
 
 def build(config, *, seed=0, streams=BOTH, max_tokens=9, max_clips=12, **changes):
     """The model of a config at the widths of the tiny corpus, with weights of a visible size."""
-    cfg = Config.fromfile(FOLDER / config).model
-    cfg.merge_from_dict(
-        dict(
-            streams=dict(_delete_=True, **streams),
-            query_channels=CHANNELS['query'],
-            embed_dims=16,
-            num_heads=2,
-            query_encoder=dict(max_tokens=max_tokens),
-            context_encoder=dict(max_clips=max_clips),
-            test_cfg=dict(num_videos=3, alpha=20.0, min_span=1, max_span=5, num_moments=10),
-        )
+    cfg = Config.fromfile(FOLDER / config)
+    small = dict(
+        streams=dict(_delete_=True, **streams),
+        query_channels=CHANNELS['query'],
+        embed_dims=16,
+        num_heads=2,
+        query_encoder=dict(max_tokens=max_tokens),
+        context_encoder=dict(max_clips=max_clips),
+        test_cfg=dict(num_videos=3, alpha=20.0, min_span=1, max_span=5, num_moments=10),
     )
-    cfg.merge_from_dict(changes)
+    cfg.merge_from_dict(dict(model=small))
+    cfg.merge_from_dict(dict(model=changes))
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        model = MODELS.build(cfg)
+        model = MODELS.build(cfg.model)
     model.init_weights()
     for parameter in model.parameters():
         if parameter.dim() > 1:

@@ -36,7 +36,7 @@ from reloclnet_mm.datasets.synthetic import (
 )
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.utils.cli import input_errors_end_the_program
-from reloclnet_mm.utils.fileio import write_jsonl, write_text_atomically
+from reloclnet_mm.utils.fileio import write_jsonl, write_text
 
 ANNOTATION_FILES = {
     'train': 'tvr_train_release.jsonl',
@@ -336,7 +336,7 @@ def write_corpus(
         split: {video.name: [video.duration, video.index] for video in content.videos}
         for split, content in splits.items()
     }
-    write_text_atomically(folder / INDEX_FILE, json.dumps(index))
+    write_text(folder / INDEX_FILE, json.dumps(index))
     write_features(corpus, splits, folder, dtype)
     return [
         [name, *describe(folder / name), format_size((folder / name).stat().st_size)]

@@ -239,7 +239,9 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
         return EncodedCorpus(
             video_names=tuple(sample.video_name for sample in samples),
             video_ids=torch.tensor([sample.video_id for sample in samples]),
-            seconds_per_clip=torch.tensor([sample.seconds_per_clip for sample in samples]),
+            seconds_per_clip=torch.tensor(
+                [sample.seconds_per_clip for sample in samples], dtype=torch.float64
+            ),
             positions=torch.tensor([sample.sample_idx for sample in samples]),
             layout=RowLayout.stack([lengths[p] for p in places], [kept[p] for p in places]),
             rows=map_rows({name: encoded[name] for name in ('retrieval', 'localization')}, keep),

@@ -19,7 +19,7 @@ from tabulate import tabulate
 from reloclnet_mm.datasets.annotation import read_json
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.subtitles import TimedSentence
-from reloclnet_mm.utils.fileio import write_jsonl, write_text_atomically
+from reloclnet_mm.utils.fileio import write_jsonl, write_text
 
 TOLERANCE = 0.05  # seconds that a time may lie past the end of its video
 REVERSED_SUFFIX = '@reversed'
@@ -188,7 +188,7 @@ def write_task(
     write_jsonl(out_dir / 'train.jsonl', train_lines + extra_lines)
     write_jsonl(out_dir / 'val.jsonl', val_lines)
     write_jsonl(out_dir / 'subtitles.jsonl', map(subtitle_line, train + val + extra))
-    write_text_atomically(out_dir / 'video2dur_idx.json', json.dumps(index))
+    write_text(out_dir / 'video2dur_idx.json', json.dumps(index))
 
 
 def summary(splits: dict[str, list[CorpusVideo]]) -> str:
