@@ -21,9 +21,13 @@ def input_errors_end_the_program() -> Iterator[None]:
     """Turn an :class:`~reloclnet_mm.errors.InputError` into one message and exit status 1.
 
     A data-loading worker hands its error over with a traceback as text; only the message is kept.
+    Ctrl-C ends the program with status 130, as a shell expects, and without a traceback.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        print('stopped by the user', file=sys.stderr)
+        sys.exit(130)
     except InputError as e:
         sys.exit('error: ' + str(e).rsplit('InputError: ', 1)[-1].strip())
 
