@@ -94,6 +94,6 @@ torch.zeros(4).add_(torch.load(path, weights_only=True))
 
 
 def test_weights_only_reading_of_torch_lets_such_a_tensor_through(tmp_path):
-    """What the check is for: adding the tensor of the file reaches memory of the file's choosing."""
+    """What the check is for: to add that tensor reaches memory of the file's choosing."""
     done = subprocess.run([sys.executable, '-c', UNCHECKED, tmp_path / 'a.pth'], check=False)
     assert done.returncode < 0
