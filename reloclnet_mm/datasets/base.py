@@ -73,7 +73,6 @@ class FeatureDataset(BaseDataset):
         infos = (self.get_data_info(i) for i in range(len(self)))
         return {info['video_id']: info['video_name'] for info in infos if 'video_id' in info}
 
-
     def check_corpus(self, corpus: 'FeatureDataset') -> None:
         """Check that a corpus has the videos of these queries, under the same ids and names.
 

@@ -5,12 +5,12 @@ from itertools import product
 
 import pytest
 import torch
+from reloclnet_mm.retrieval.index import CorpusIndex
 from search_cases import CASES, WIDTH, corpus_of, plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
 from reloclnet_mm.retrieval import moment_search as search
-from reloclnet_mm.retrieval.index import CorpusIndex
 from reloclnet_mm.retrieval.moment_search import (
     RankedMoments,
     SpanRange,

@@ -4,9 +4,6 @@ import math
 
 import pytest
 import torch
-from search_cases import WIDTH, corpus_of, midpoint_vectors
-
-from reloclnet_mm.retrieval import video_search as scan
 from reloclnet_mm.retrieval.index import (
     CorpusIndex,
     inverse_norm,
@@ -14,6 +11,9 @@ from reloclnet_mm.retrieval.index import (
     to_bfloat16,
     to_int8,
 )
+from search_cases import WIDTH, corpus_of, midpoint_vectors
+
+from reloclnet_mm.retrieval import video_search as scan
 from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
 from reloclnet_mm.retrieval.similarity import convolution_matrix
 
