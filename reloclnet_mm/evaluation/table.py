@@ -53,32 +53,31 @@ def recall_name(top_k: int, iou: float | None) -> str:
     return f'R{top_k}' if iou is None else f'R{top_k}@{iou}'
 
 
-def result_table(results: Mapping[str, Any], metrics: Iterable[Any]) -> str:
-    """Draw the table that metrics ask for, and list the results of other metrics below it.
+def result_table(results: Mapping[str, Any], cells: Iterable[Cell]) -> str:
+    """Draw a table of results, and list below it those of which no cell has the prefix.
 
-    A metric that has a method ``table_cells`` says where its results are; what else it reports
-    under its prefix, such as recalls by query type, is left to the log.
+    What a metric reports beside its cells under the same prefix, such as recalls by query type, is
+    left to the log.
 
     Args:
         results: What an evaluator returns.
-        metrics: The evaluator's metrics.
+        cells: What the metrics' ``table_cells`` return; those without a result are left out.
 
     Returns:
         Several lines.
     """
-    known = [metric for metric in metrics if hasattr(metric, 'table_cells')]
-    cells = [cell for metric in known for cell in metric.table_cells() if cell.name in results]
-    cells.sort(key=lambda cell: cell.in_brackets)
-    shown: dict[tuple[str, str], str] = {}
+    cells = sorted(cells, key=lambda cell: cell.in_brackets)
+    prefixes = tuple(cell.name.rpartition('/')[0] + '/' for cell in cells)
+    cells = [cell for cell in cells if cell.name in results]
+    shown: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        value, place = f'{results[cell.name]:.2f}', (cell.row, cell.column)
+        value = f'{results[cell.name]:.2f}'
         value = f'({value})' if cell.in_brackets else value
-        shown[place] = f'{shown[place]} {value}' if place in shown else value
+        shown.setdefault((cell.row, cell.column), []).append(value)
     rows = dict.fromkeys(cell.row for cell in sorted(cells, key=lambda cell: cell.rank))
     columns = dict.fromkeys(cell.column for cell in cells)
-    lines = [[row, *(shown.get((row, column), '') for column in columns)] for row in rows]
+    lines = [[row, *(' '.join(shown.get((row, x), ())) for x in columns)] for row in rows]
     table = tabulate(lines, ['', *columns], stralign='right', disable_numparse=True)
-    prefixes = tuple(f'{metric.prefix}/' for metric in known)
     others = [
         f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
         for name, value in results.items()
