@@ -3,16 +3,17 @@ _base_ = 'relocl_tvr.py'
 
 data_root = 'data/planted/'
 channels = dict(video=256, subtitle=96, query=96)
+batch_size = 64
 embed_dims = 128
 max_epochs = 6
+lr = 1e-3
 
-files = dict(data_root=data_root, channels=channels)
-corpus = dict(corpus_dataloader=dict(dataset=files))
-train_dataloader = dict(batch_size=64, dataset=files)
-val_dataloader = dict(dataset=files)
-test_dataloader = val_dataloader
-val_cfg = corpus
-test_cfg = corpus
+files = dict(dataset=dict(data_root=data_root, channels=channels))
+train_dataloader = dict(batch_size=batch_size, **files)
+val_dataloader = files
+test_dataloader = files
+val_corpus_dataloader = files
+test_corpus_dataloader = files
 
 model = dict(
     streams=dict(video=channels['video'] + 2, subtitle=channels['subtitle'] + 2),
@@ -21,4 +22,4 @@ model = dict(
     dropout=0.0,
 )
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=lr))

@@ -2,8 +2,8 @@
 # checkpoints converted by tools/model_converters/official_to_mm.py and for comparison.
 _base_ = 'relocl_tvr.py'
 
-# Padded clips leak into span logits; clips are always padded to 128 rows.
-model = dict(padding='official', data_preprocessor=dict(pad_clips_to=128))
+# Padded clips leak into span logits; clips are always padded to the most that a video has.
+model = dict(padding='official', data_preprocessor=dict(pad_clips_to=_base_.max_clips))
 
 # Rows of pooled videos count as 1.5 s, whatever they cover.
 load_clips = _base_.load_clips
@@ -13,6 +13,6 @@ train_dataloader = dict(
         pipeline=[*_base_.load_query, *load_clips, dict(type='MomentToSpan'), *_base_.pack]
     )
 )
-corpus = dict(corpus_dataloader=dict(dataset=dict(pipeline=[*load_clips, *_base_.pack])))
-val_cfg = corpus
-test_cfg = corpus
+corpus = dict(dataset=dict(pipeline=[*load_clips, *_base_.pack]))
+val_corpus_dataloader = corpus
+test_corpus_dataloader = corpus

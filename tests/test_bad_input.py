@@ -235,8 +235,8 @@ def test_moments_a_little_past_the_end_are_cut_and_counted(corpus_folder, warnin
     edit_line(corpus_folder / 'train.jsonl', 3, ts=[10.0, 17.5])
     edit_line(corpus_folder / 'train.jsonl', 4, ts=[3.0, 16.6])
     samples = read_queries(corpus_folder)
-    np.testing.assert_array_equal(samples[2]['gt_moments'], [[10.0, 16.5]])
-    np.testing.assert_array_equal(samples[3]['gt_moments'], [[3.0, 16.5]])
+    np.testing.assert_array_equal(samples[2]['gt']['moments'], [[10.0, 16.5]])
+    np.testing.assert_array_equal(samples[3]['gt']['moments'], [[3.0, 16.5]])
     path = corpus_folder / 'train.jsonl'
     assert warnings_logged == [f'{path}: a moment past the end of its video was cut: 2 queries']
 
@@ -344,9 +344,9 @@ def test_a_wrong_entry_of_activitynet_captions(tmp_path, videos, finding):
 
 
 def test_a_video_of_the_queries_that_is_not_in_the_corpus(corpus_folder, tmp_path):
-    corpus = dict(corpus_dataloader=dict(dataset=dict(split='train')))
+    corpus = dict(dataset=dict(split='train'))
     assert_stops(
-        lambda: tiny_runner(corpus_folder, tmp_path / 'run', test_cfg=corpus).test(),
+        lambda: tiny_runner(corpus_folder, tmp_path / 'run', test_corpus_dataloader=corpus).test(),
         corpus_folder / 'val.jsonl',
         "4 videos of its queries, such as 'e' (id 10)",
         corpus_folder / INDEX,
@@ -430,10 +430,10 @@ def test_a_checkpoint_with_a_stream_less_and_one_with_a_stream_more(corpus_folde
     runner = tiny_runner(corpus_folder, tmp_path / 'run', load_from=path)
     assert_stops(runner.test, path, "'query_encoder.pooling.weight'", '(1, 16)', '(2, 16)')
     weights = MODELS.build(tiny_model()).state_dict()
-    weights.pop('span_predictor.start_conv.weight')
+    weights.pop('span_head.start_conv.weight')
     torch.save(dict(state_dict=weights), path)
     runner = tiny_runner(corpus_folder, tmp_path / 'run2', load_from=path)
-    assert_stops(runner.test, path, "has no weights 'span_predictor.start_conv.weight'")
+    assert_stops(runner.test, path, "has no weights 'span_head.start_conv.weight'")
     weights = MODELS.build(tiny_model()).state_dict()
     torch.save(weights | {'extra.weight': torch.ones(1)}, path)
     runner = tiny_runner(corpus_folder, tmp_path / 'run3', load_from=path)

@@ -21,6 +21,7 @@ MAX_TOKENS = 4
 CHANNELS = dict(video=6, subtitle=5, query=4)
 FILES = dict(video='video.h5', subtitle='sub.h5', query='query.h5')
 INDEX = 'index.json'
+SHRUNK = ('streams', 'query_encoder', 'context_encoder', 'test_cfg')
 _RUNS = itertools.count()
 # Clips of each video: one of one clip, one longer than MAX_CLIPS, one of exactly as many.
 NUM_CLIPS = dict(
@@ -133,8 +134,9 @@ def tiny_model(**changes):
         query_channels=CHANNELS['query'],
         embed_dims=16,
         num_heads=2,
-        max_query_tokens=MAX_TOKENS,
-        max_clips=MAX_CLIPS,
+        query_encoder=dict(type='reloclnet_mm.QueryEncoder', max_tokens=MAX_TOKENS),
+        context_encoder=dict(type='reloclnet_mm.ContextEncoder', max_clips=MAX_CLIPS),
+        span_head=dict(type='reloclnet_mm.MergedSpanHead'),
         loss_ranking=dict(type='reloclnet_mm.RankingLoss'),
         loss_span=dict(type='reloclnet_mm.SpanLoss'),
         loss_frame=dict(type='reloclnet_mm.FrameContrastiveLoss'),
@@ -150,7 +152,7 @@ def tiny_config(folder, work_dir, epochs=1):
     cfg = Config.fromfile(CONFIG)
     loading = dict(num_workers=0, persistent_workers=False)
     dataset = files_of(folder)
-    corpus = dict(corpus_dataloader=dict(num_workers=0, dataset=dataset | dict(ann_file=INDEX)))
+    corpus = dict(num_workers=0, dataset=dataset | dict(ann_file=INDEX))
     queries = {
         split: dict(**loading, dataset=dataset | dict(ann_file=f'{split}.jsonl', video_index=INDEX))
         for split in NUM_CLIPS
@@ -163,10 +165,10 @@ def tiny_config(folder, work_dir, epochs=1):
             train_dataloader=queries['train'] | dict(batch_size=3),
             val_dataloader=queries['val'],
             test_dataloader=queries['val'],
-            val_cfg=corpus,
-            test_cfg=corpus,
+            val_corpus_dataloader=corpus,
+            test_corpus_dataloader=corpus,
             train_cfg=dict(max_epochs=epochs),
-            model=model | {name: tiny_model()[name] for name in ('streams', 'test_cfg')},
+            model=model | {name: tiny_model()[name] for name in SHRUNK},
             visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
             log_level='WARNING',
         )
@@ -185,7 +187,8 @@ def pipelines_of(cfg):
         cfg.train_dataloader.dataset.pipeline,
         cfg.val_dataloader.dataset.pipeline,
         cfg.test_dataloader.dataset.pipeline,
-        *(loop.corpus_dataloader.dataset.pipeline for loop in (cfg.val_cfg, cfg.test_cfg)),
+        cfg.val_corpus_dataloader.dataset.pipeline,
+        cfg.test_corpus_dataloader.dataset.pipeline,
     ]
 
 

@@ -89,7 +89,7 @@ class ActivityNetCaptionsDataset(MomentRetrievalDataset):
                         video_name=name,
                         video_id=video_id,
                         duration=video['duration'],
-                        gt_moments=np.array([moment]),
+                        gt=dict(video_ids=np.array([video_id]), moments=np.array([moment])),
                     )
                 )
         self.log_repairs(

@@ -74,6 +74,26 @@ class FeatureDataset(BaseDataset):
         return {info['video_id']: info['video_name'] for info in infos if 'video_id' in info}
 
 
+    def check_corpus(self, corpus: 'FeatureDataset') -> None:
+        """Check that a corpus has the videos of these queries, under the same ids and names.
+
+        Args:
+            corpus: Data set of the videos that queries are ranked against.
+
+        Raises:
+            InputError: A video is missing, or its id names another video there.
+        """
+        there = corpus.video_ids()
+        wrong = {i: name for i, name in self.video_ids().items() if there.get(i) != name}
+        if wrong:
+            video_id, name = next(iter(wrong.items()))
+            raise InputError(
+                f'{self.ann_file}: {len(wrong)} videos of its queries, such as {name!r} (id '
+                f'{video_id}), are not in the corpus {corpus.ann_file}, which has '
+                f'{there.get(video_id)!r} under that id; evaluate with the corpus of the same split'
+            )
+
+
 class MomentRetrievalDataset(FeatureDataset):
     """A data set of queries; subclasses read a layout of annotation.
 

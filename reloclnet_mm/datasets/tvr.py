@@ -52,7 +52,7 @@ class TVRDataset(MomentRetrievalDataset):
                     video_name=raw['vid_name'], video_id=video.video_id, duration=video.duration
                 )
             if 'ts' in raw:
-                record['gt_moments'], cut = self._moments(raw, record, line)
+                record['gt'], cut = self._truth(raw, record, line)
                 num_cut += cut
             records.append(record)
         if not records:
@@ -81,9 +81,9 @@ class TVRDataset(MomentRetrievalDataset):
             )
         return videos[name]
 
-    def _moments(
+    def _truth(
         self, raw: dict[str, Any], record: dict[str, Any], line: int
-    ) -> tuple[np.ndarray, bool]:
+    ) -> tuple[dict[str, np.ndarray], bool]:
         where = f'{self.ann_file}:{line}'
         if 'duration' not in record:
             raise InputError(
@@ -96,7 +96,13 @@ class TVRDataset(MomentRetrievalDataset):
             check_moment(moment, record['duration'], where, self.end_tolerance)
             for moment in moments
         ]
-        return np.array([moment for moment, _ in checked]), any(cut for _, cut in checked)
+        gt = dict(
+            video_ids=np.full(len(checked), record['video_id']),
+            moments=np.array([moment for moment, _ in checked]),
+        )
+        if moments is raw['ts']:
+            gt['annotators'] = np.arange(len(checked))
+        return gt, any(cut for _, cut in checked)
 
 
 @DATASETS.register_module()

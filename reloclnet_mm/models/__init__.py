@@ -1,9 +1,11 @@
-"""Models, their losses and the data preprocessor."""
+"""Models, what they are made of, their losses and the data preprocessors."""
 
+from reloclnet_mm.models.base import CorpusRetriever
 from reloclnet_mm.models.data_preprocessors import (
     MomentDataPreprocessor,
     ResidentDataPreprocessor,
 )
+from reloclnet_mm.models.encoders import ContextEncoder, QueryEncoder
 from reloclnet_mm.models.losses import (
     FrameContrastiveLoss,
     RankingLoss,
@@ -11,13 +13,19 @@ from reloclnet_mm.models.losses import (
     VideoContrastiveLoss,
 )
 from reloclnet_mm.models.reloclnet import ReLoCLNet
+from reloclnet_mm.models.span_heads import MergedSpanHead, StreamSpanHead
 
 __all__ = [
+    'ContextEncoder',
+    'CorpusRetriever',
     'FrameContrastiveLoss',
+    'MergedSpanHead',
     'MomentDataPreprocessor',
+    'QueryEncoder',
     'RankingLoss',
     'ReLoCLNet',
     'ResidentDataPreprocessor',
     'SpanLoss',
+    'StreamSpanHead',
     'VideoContrastiveLoss',
 ]

@@ -1,9 +1,8 @@
-"""A training batch, encoded, on one rank or gathered from all."""
+"""A training batch, encoded, in one process or gathered from all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +10,8 @@ from mmengine.dist import all_gather, all_gather_object, broadcast, get_rank, ge
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from reloclnet_mm.models.encoders import ContextLevels
-from reloclnet_mm.structures.packed_rows import RowLayout
+from reloclnet_mm.structures import RowLayout
+from reloclnet_mm.structures.corpus import map_rows
 
 
 @dataclass(frozen=True)
@@ -21,57 +20,52 @@ class EncodedPairs:
 
     Attributes:
         queries: Stream name to (B, d).
-        contexts: Stream name to the three levels (R, d).
-        layout: Of the R rows of clips.
-        places: (B,) int64, each query's video in the layout.
+        rows: Name of a row set to stream name to (R, d), float32; see
+            :meth:`~reloclnet_mm.models.base.CorpusRetriever.encode_context`.
+        layout: Layout of the R rows of clips.
+        places: (B,) int64, the place of each query's video in the layout.
     """
 
     queries: dict[str, Tensor]
-    contexts: ContextLevels
+    rows: Mapping[str, Mapping[str, Tensor]]
     layout: RowLayout
     places: Tensor
 
-    def level(self, number: Literal[1, 2, 3]) -> dict[str, Tensor]:
-        """Stream name to (R, d) of one level, float32."""
-        return {name: levels[number - 1].float() for name, levels in self.contexts.items()}
-
 
 def gather_pairs(pairs: EncodedPairs) -> EncodedPairs:
-    """The batches of all ranks as one, in the order of the ranks.
+    """Join the batches of all processes, in the order of the processes.
 
-    A video that several ranks have stands there several times; what is read at ``places`` is the
-    same as if it stood there once.
+    A video that several processes have is there several times; what is read at ``places`` is the
+    same as if it were there once.
 
     Args:
-        pairs: This rank's.
+        pairs: The batch of this process.
     """
     names = list(pairs.queries)
     queries = gather_rows(torch.cat(list(pairs.queries.values()), 1)).chunk(len(names), 1)
-    levels = [level.float() for stream in pairs.contexts.values() for level in stream]
-    clips = gather_rows(torch.cat(levels, 1)).chunk(len(levels), 1)
     layouts = all_gather_object(pairs.layout.to('cpu'))
     first = sum(len(layout) for layout in layouts[: get_rank()])
     return EncodedPairs(
         dict(zip(names, queries, strict=True)),
-        {name: tuple(clips[3 * i : 3 * i + 3]) for i, name in enumerate(pairs.contexts)},
+        map_rows(pairs.rows, gather_rows),
         RowLayout.concatenate(layouts).to(pairs.places.device),
         gather_rows(pairs.places + first),
     )
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """The rows of all ranks, with gradients.
+    """Join the rows of all processes, with gradients.
 
-    Every rank computes the same loss L of all rows. The gradient that a rank's own rows get is
-    world size · ∂L/∂x, so that the mean over ranks, which DistributedDataParallel takes, is ∂L/∂θ
-    for parameters before the rows (each rank adds its rows' part) and behind them (all ranks have
-    the whole) alike.
+    Every process computes the same loss L of all rows. The gradient that its own rows get is
+    world size · ∂L/∂x, so that the mean over processes, which DistributedDataParallel takes, is
+    ∂L/∂θ for parameters before the rows (each process adds the part of its rows) and behind them
+    (all processes have the whole) alike.
 
     Args:
-        x: (R, …), of this rank; ranks may have unequally many rows.
+        x: (R, …), of this process; others may have another R.
 
     Returns:
-        (sum of R, …), in the order of the ranks.
+        (sum of R, …), in the order of the processes.
     """
     sizes = torch.cat(all_gather(torch.tensor([len(x)], device=x.device))).tolist()
     return _GatherRows.apply(x, sizes)
@@ -91,11 +85,11 @@ class _GatherRows(torch.autograd.Function):
 
 
 @contextmanager
-def same_draws_on_all_ranks(device: torch.device) -> Iterator[None]:
-    """Let random numbers be the same on all ranks, as a loss that all of them compute needs.
+def same_draws_in_all_processes(device: torch.device) -> Iterator[None]:
+    """Draw the same random numbers in all processes, as a loss that all of them compute needs.
 
     Args:
-        device: Where they are drawn.
+        device: The device whose generator draws.
     """
     seed = torch.randint(2**31, (1,), device=device)
     broadcast(seed)

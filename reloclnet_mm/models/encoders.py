@@ -1,4 +1,4 @@
-"""The query encoder, the context encoder and the span predictor (Zhang et al., SIGIR 2021)."""
+"""Encoders of queries and of clips (Lei et al., ECCV 2020; Zhang et al., SIGIR 2021)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,24 +15,25 @@ from reloclnet_mm.models.layers import (
     cross_attention_masks,
     self_attention_masks,
 )
-from reloclnet_mm.retrieval.similarity import convolution_matrix, span_logits
-from reloclnet_mm.structures.packed_rows import RowLayout
-
-ContextLevels = dict[str, tuple[Tensor, Tensor, Tensor]]
-"""Stream name to the three levels of its encoding, each (R, d)."""
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.structures import RowLayout
+from reloclnet_mm.utils.checks import check_count
 
 
+@MODELS.register_module()
 class QueryEncoder(nn.Module):
-    """Encodes a query's tokens and pools them into one vector a stream.
+    """Encodes the tokens of a query and pools them into one vector a stream.
 
     Args:
         in_channels: Width of the token features.
-        streams: Names of the streams that a vector is made for.
+        streams: Names of the streams; each gets a vector of its own.
         embed_dims: Width of the model.
-        num_heads: Attention heads.
-        max_tokens: Positions in the table.
-        input_dropout: Probability, on the normalized features.
-        dropout: Probability, everywhere else.
+        num_heads: Number of attention heads.
+        num_blocks: Number of attention blocks.
+        max_tokens: Number of positions in the table.
+        input_dropout: Dropout probability on the normalized features.
+        dropout: Dropout probability everywhere else.
+        padding: See :data:`~reloclnet_mm.models.layers.Padding`.
     """
 
     def __init__(
@@ -42,44 +43,48 @@ class QueryEncoder(nn.Module):
         streams: Sequence[str],
         embed_dims: int,
         num_heads: int,
-        max_tokens: int,
-        input_dropout: float,
-        dropout: float,
+        num_blocks: int = 2,
+        max_tokens: int = 30,
+        input_dropout: float = 0.1,
+        dropout: float = 0.1,
+        padding: Padding = 'independent',
     ) -> None:
         super().__init__()
+        check_count('QueryEncoder: num_blocks', num_blocks)
+        self.in_channels = in_channels
         self.stream_names = tuple(streams)
+        self.padding = padding
         self.projection = InputProjection(in_channels, embed_dims, input_dropout)
         self.position = PositionEmbedding(max_tokens, embed_dims, dropout)
         self.blocks = nn.ModuleList(
-            AttentionBlock(embed_dims, num_heads, dropout) for _ in range(2)
+            AttentionBlock(embed_dims, num_heads, dropout) for _ in range(num_blocks)
         )
         self.pooling = nn.Linear(embed_dims, len(self.stream_names), bias=False)
 
-    def forward(self, tokens: Tensor, layout: RowLayout, padding: Padding) -> dict[str, Tensor]:
-        """Pooled query vectors.
+    def forward(self, tokens: Tensor, layout: RowLayout) -> dict[str, Tensor]:
+        """Compute the pooled query vectors.
 
         Args:
             tokens: (R, in_channels).
-            layout: Of the R rows of N queries.
-            padding: See :data:`~reloclnet_mm.models.layers.Padding`.
+            layout: Layout of the R rows of N queries.
 
         Returns:
             Stream name to (N, d).
         """
-        masks = self_attention_masks(layout, padding)
+        masks = self_attention_masks(layout, self.padding)
         x = self.position(self.projection(tokens), layout)
         for block in self.blocks:
             x = block(x, layout, masks)
-        pooled = torch.cat([self._pool(*block) for block in self._blocks(x, layout)], 1)
+        pooled = torch.cat([self._pool(*block) for block in self._blocks_of(x, layout)], 1)
         return dict(zip(self.stream_names, pooled.unbind(0), strict=True))
 
-    def _blocks(
+    def _blocks_of(
         self, x: Tensor, layout: RowLayout
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         return zip(layout.split(x), layout.split(self.pooling(x)), layout.masks, strict=True)
 
     def _pool(self, x: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, T, d) and scores (B, T, streams) to (streams, B, d)."""
+        """Pool (B, T, d) by scores (B, T, streams) into (streams, B, d)."""
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], float('-inf'))
         return torch.einsum('bts,btd->sbd', scores.softmax(1).to(x.dtype), x)
@@ -91,10 +96,11 @@ class StreamEncoder(nn.Module):
     Args:
         in_channels: Width of the clip features.
         embed_dims: Width of the model.
-        num_heads: Attention heads.
+        num_heads: Number of attention heads.
+        num_blocks: Number of attention blocks.
         crosswise: Whether there is another stream to attend to.
-        input_dropout: Probability, on the normalized features.
-        dropout: Probability, everywhere else.
+        input_dropout: Dropout probability on the normalized features.
+        dropout: Dropout probability everywhere else.
     """
 
     def __init__(
@@ -103,6 +109,7 @@ class StreamEncoder(nn.Module):
         in_channels: int,
         embed_dims: int,
         num_heads: int,
+        num_blocks: int,
         crosswise: bool,
         input_dropout: float,
         dropout: float,
@@ -110,27 +117,33 @@ class StreamEncoder(nn.Module):
         super().__init__()
         self.projection = InputProjection(in_channels, embed_dims, input_dropout)
         self.blocks = nn.ModuleList(
-            AttentionBlock(embed_dims, num_heads, dropout) for _ in range(3)
+            AttentionBlock(embed_dims, num_heads, dropout) for _ in range(num_blocks)
         )
         if crosswise:
             self.cross_attention = MultiHeadAttention(embed_dims, num_heads, dropout)
             self.cross_norm = nn.LayerNorm(embed_dims)
 
     def cross(self, x: Tensor, other: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
-        """(R, d) of this stream attends to (R, d) of the other."""
+        """Let (R, d) of this stream attend to (R, d) of the other."""
         return self.cross_norm(self.cross_attention(x, other, layout, masks) + x)
 
 
+@MODELS.register_module()
 class ContextEncoder(nn.Module):
-    """Encodes the clips of videos in three levels, with crosswise attention between two streams.
+    """Encodes clips by attention blocks, with crosswise attention between two streams.
+
+    Two streams attend to each other behind the first block of each.
 
     Args:
         in_channels: Stream name to the width of its clip features; one or two streams.
         embed_dims: Width of the model.
-        num_heads: Attention heads.
-        max_clips: Positions in the table, which the streams share.
-        input_dropout: Probability, on the normalized features.
-        dropout: Probability, everywhere else.
+        num_heads: Number of attention heads.
+        num_blocks: Number of attention blocks of a stream.
+        crosswise: Whether two streams attend to each other.
+        max_clips: Number of positions in the table, which the streams share.
+        input_dropout: Dropout probability on the normalized features.
+        dropout: Dropout probability everywhere else.
+        padding: See :data:`~reloclnet_mm.models.layers.Padding`.
     """
 
     def __init__(
@@ -139,13 +152,22 @@ class ContextEncoder(nn.Module):
         in_channels: Mapping[str, int],
         embed_dims: int,
         num_heads: int,
-        max_clips: int,
-        input_dropout: float,
-        dropout: float,
+        num_blocks: int = 3,
+        crosswise: bool = True,
+        max_clips: int = 128,
+        input_dropout: float = 0.1,
+        dropout: float = 0.1,
+        padding: Padding = 'independent',
     ) -> None:
         super().__init__()
+        check_count('ContextEncoder: num_blocks', num_blocks)
         if not 1 <= len(in_channels) <= 2:
-            raise ValueError(f'one or two streams are expected, found {sorted(in_channels)}')
+            raise ValueError(
+                f'ContextEncoder: found the streams {sorted(in_channels)}, expected one or two'
+            )
+        self.in_channels = dict(in_channels)
+        self.crosswise = crosswise and len(in_channels) == 2
+        self.padding = padding
         self.position = PositionEmbedding(max_clips, embed_dims, dropout)
         self.streams = nn.ModuleDict(
             {
@@ -153,7 +175,8 @@ class ContextEncoder(nn.Module):
                     in_channels=channels,
                     embed_dims=embed_dims,
                     num_heads=num_heads,
-                    crosswise=len(in_channels) == 2,
+                    num_blocks=num_blocks,
+                    crosswise=self.crosswise,
                     input_dropout=input_dropout,
                     dropout=dropout,
                 )
@@ -162,82 +185,39 @@ class ContextEncoder(nn.Module):
         )
 
     def forward(
-        self, clips: Mapping[str, Tensor], layout: RowLayout, padding: Padding
-    ) -> ContextLevels:
-        """The three levels of every stream.
+        self, clips: Mapping[str, Tensor], layout: RowLayout
+    ) -> dict[str, tuple[Tensor, ...]]:
+        """Compute what each attention block puts out.
 
         Args:
             clips: Stream name to (R, channels).
-            layout: Of the R rows.
-            padding: See :data:`~reloclnet_mm.models.layers.Padding`.
-        """
-        masks = self_attention_masks(layout, padding)
-        first = {
-            name: stream.blocks[0](
-                self.position(stream.projection(clips[name]), layout), layout, masks
-            )
-            for name, stream in self.streams.items()
-        }
-        crossed = self._cross(first, layout, padding)
-        levels = {}
-        for name, stream in self.streams.items():
-            second = stream.blocks[1](crossed[name], layout, masks)
-            levels[name] = (first[name], second, stream.blocks[2](second, layout, masks))
-        return levels
-
-    def _cross(
-        self, first: dict[str, Tensor], layout: RowLayout, padding: Padding
-    ) -> dict[str, Tensor]:
-        if len(first) == 1:
-            return first
-        masks = cross_attention_masks(layout, padding)
-        a, b = first
-        return {
-            a: self.streams[a].cross(first[a], first[b], layout, masks),
-            b: self.streams[b].cross(first[b], first[a], layout, masks),
-        }
-
-
-class SpanPredictor(nn.Module):
-    """Start and end logits from the similarity of a query and a video's clips.
-
-    Args:
-        streams: Names of the streams.
-        embed_dims: Width of the model.
-        kernel_size: Of the convolutions over the similarity, odd.
-    """
-
-    def __init__(self, *, streams: Sequence[str], embed_dims: int, kernel_size: int) -> None:
-        super().__init__()
-        self.query_maps = nn.ModuleDict(
-            {name: nn.Linear(embed_dims, embed_dims) for name in streams}
-        )
-        self.start_conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.end_conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
-
-    @property
-    def kernels(self) -> Tensor:
-        """(2, 1, kernel size), of starts and of ends."""
-        return torch.cat([self.start_conv.weight, self.end_conv.weight])
-
-    def map_queries(self, queries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Query vectors (…, d) into the space in which spans are predicted."""
-        return {name: linear(queries[name]) for name, linear in self.query_maps.items()}
-
-    def forward(
-        self, similarity: Tensor, clip_mask: Tensor, padding: Padding
-    ) -> tuple[Tensor, Tensor]:
-        """Start and end logits.
-
-        Args:
-            similarity: (B, L), p of the paper, mean over streams.
-            clip_mask: (B, L) bool.
-            padding: See :data:`~reloclnet_mm.models.layers.Padding`.
+            layout: Layout of the R rows.
 
         Returns:
-            Two (B, L); the dtype's minimum at invalid clips.
+            Stream name to (R, d) of each block, the first block first.
         """
-        if padding == 'independent':
-            similarity = similarity.masked_fill(~clip_mask, 0)
-        convolutions = convolution_matrix(self.kernels, similarity.shape[1])
-        return span_logits(similarity, clip_mask, convolutions)
+        masks = self_attention_masks(layout, self.padding)
+        outputs = {
+            name: [
+                stream.blocks[0](
+                    self.position(stream.projection(clips[name]), layout), layout, masks
+                )
+            ]
+            for name, stream in self.streams.items()
+        }
+        x = {name: found[0] for name, found in outputs.items()}
+        if self.crosswise:
+            x = self._cross(x, layout)
+        for name, stream in self.streams.items():
+            for block in stream.blocks[1:]:
+                x[name] = block(x[name], layout, masks)
+                outputs[name].append(x[name])
+        return {name: tuple(found) for name, found in outputs.items()}
+
+    def _cross(self, x: dict[str, Tensor], layout: RowLayout) -> dict[str, Tensor]:
+        masks = cross_attention_masks(layout, self.padding)
+        a, b = x
+        return {
+            a: self.streams[a].cross(x[a], x[b], layout, masks),
+            b: self.streams[b].cross(x[b], x[a], layout, masks),
+        }

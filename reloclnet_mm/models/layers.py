@@ -112,7 +112,7 @@ class PositionEmbedding(nn.Module):
             raise ValueError(
                 f'a sequence of {length} rows meets a position table of {max_len}; pool or '
                 'truncate it in the pipeline (PoolClips, LoadQueryFeatures), or enlarge the '
-                "model's max_clips or max_query_tokens"
+                "encoder's max_clips or max_tokens"
             )
         return self.dropout(self.norm(x + self.embedding.weight.to(x.dtype)[layout.positions]))
 

@@ -33,8 +33,8 @@ def parameter_names(streams: Sequence[str]) -> dict[str, str]:
         **_within('query_encoder1', 'query_encoder.blocks.1', _BLOCK),
         'modular_vector_mapping': 'query_encoder.pooling',
         **_within('ctx_pos_embed', 'context_encoder.position', _POSITION),
-        'merged_st_predictor': 'span_predictor.start_conv',
-        'merged_ed_predictor': 'span_predictor.end_conv',
+        'merged_st_predictor': 'span_head.start_conv',
+        'merged_ed_predictor': 'span_head.end_conv',
     }
     for stream in streams:
         modules |= _stream_modules(stream)
@@ -93,7 +93,7 @@ def _stream_modules(stream: str) -> dict[str, str]:
     modules = _within(f'{prefix}_input_proj', f'{ours}.projection', _PROJECTION)
     for block in range(3):
         modules |= _within(f'{prefix}_encoder{block + 1}', f'{ours}.blocks.{block}', _BLOCK)
-    modules[f'{prefix}_query_linear'] = f'span_predictor.query_maps.{stream}'
+    modules[f'{prefix}_query_linear'] = f'span_head.query_maps.{stream}'
     return modules
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from reloclnet_mm.structures import VideoCorpus
+from reloclnet_mm.structures import EncodedCorpus
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PaddedCorpus:
     mask: Tensor
 
     @staticmethod
-    def of(corpus: VideoCorpus, length: int | None = None) -> 'PaddedCorpus':
+    def of(corpus: EncodedCorpus, length: int | None = None) -> 'PaddedCorpus':
         """Pad a corpus.
 
         Args:
@@ -40,7 +40,7 @@ class PaddedCorpus:
         lengths = corpus.layout.lengths.tolist()
         clips = {}
         for name in corpus.streams:
-            x = pad_sequence(corpus.stream(name).split(lengths), batch_first=True)
+            x = pad_sequence(corpus.rows['retrieval'][name].split(lengths), batch_first=True)
             clips[name] = F.pad(x, (0, 0, 0, (length or x.shape[1]) - x.shape[1]))
         positions = torch.arange(x.shape[1] if length is None else length)
         return PaddedCorpus(clips, positions < corpus.layout.lengths[:, None])

@@ -1,37 +1,30 @@
-"""From scores and logits to the ranked lists that metrics read."""
+"""From ranked lists as tensors to what metrics read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from reloclnet_mm.retrieval.index import CoarseDtype, CorpusIndex
-from reloclnet_mm.retrieval.moment_search import (
-    RankedMoments,
-    SpanRange,
-    rank_moments_in_own_video,
-    rank_videos_and_moments,
-)
+from reloclnet_mm.retrieval.moment_search import RankedMoments, SpanRange
 from reloclnet_mm.retrieval.similarity import temporal_nms
-from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
+from reloclnet_mm.utils.checks import check_count, check_number
 
 
 @dataclass(frozen=True)
 class RankingOptions:
-    """How ranked lists are made; the defaults are the paper's for TVR.
+    """How ranked lists are made; the defaults are those of the paper for TVR.
 
     Attributes:
         num_videos: Videos that are ranked and searched for moments for each query.
-        alpha: Sharpness of the video score: a moment's score is multiplied by exp(alpha · s).
+        alpha: Sharpness of the video score: the score of a moment is multiplied by exp(alpha · s).
         min_span: Smallest j − i of a span (i, j) in clips.
         max_span: Smallest j − i that is too long.
         num_moments: Moments in a list.
         nms_iou: Suppress moments of a video that overlap a better one by more; None: keep all.
         num_candidates: Best moments that suppression starts from.
-        coarse_dtype: See :data:`~reloclnet_mm.retrieval.index.CoarseDtype`.
     """
 
     num_videos: int = 100
@@ -41,21 +34,18 @@ class RankingOptions:
     num_moments: int = 100
     nms_iou: float | None = None
     num_candidates: int = 200
-    coarse_dtype: CoarseDtype = 'auto'
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_span < self.max_span:
+        for name in ('num_videos', 'num_moments', 'num_candidates', 'max_span'):
+            check_count(f'test_cfg: {name}', getattr(self, name))
+        check_count('test_cfg: min_span', self.min_span, low=0)
+        check_number('test_cfg: alpha', self.alpha, low=0)
+        if self.nms_iou is not None:
+            check_number('test_cfg: nms_iou', self.nms_iou, low=0, high=1)
+        if self.min_span >= self.max_span:
             raise ValueError(
                 f'test_cfg: min_span {self.min_span} and max_span {self.max_span} leave no span; '
-                'expected 0 <= min_span < max_span'
-            )
-        for name in ('num_videos', 'num_moments', 'num_candidates'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'test_cfg: {name} is {getattr(self, name)}, expected 1 or more')
-        if self.coarse_dtype not in get_args(CoarseDtype):
-            raise ValueError(
-                f'test_cfg: coarse_dtype is {self.coarse_dtype!r}, expected one of '
-                f'{get_args(CoarseDtype)}'
+                'expected min_span < max_span'
             )
 
     @property
@@ -72,8 +62,9 @@ class RankedLists:
     Attributes:
         video_scores: (Q, K), descending.
         videos: (Q, K) int64, places in the corpus.
-        moments: VCMR.
-        own_moments: SVMR, of the queries that know their video; None where none does.
+        moments: VCMR; a score is p_st · p_ed · exp(alpha · (s − best s of the query)).
+        own_moments: SVMR, of the queries that know their video; None where none does. A score is
+            p_st · p_ed.
     """
 
     video_scores: Tensor
@@ -82,44 +73,8 @@ class RankedLists:
     own_moments: RankedMoments | None
 
 
-def rank_corpus(
-    queries: Mapping[str, Tensor],
-    mapped: Mapping[str, Tensor],
-    index: CorpusIndex,
-    own_videos: Tensor,
-    options: RankingOptions,
-) -> RankedLists:
-    """VR, VCMR and SVMR of encoded queries.
-
-    Args:
-        queries: Stream name to (Q, d).
-        mapped: The same, mapped by the span predictor.
-        index: The corpus.
-        own_videos: (Q,) int64, the place of each query's own video, −1 where it is not known.
-        options: How many, how long.
-    """
-    scores, places, moments = rank_videos_and_moments(
-        queries,
-        mapped,
-        index,
-        num_videos=options.num_videos,
-        alpha=options.alpha,
-        spans=options.spans,
-    )
-    known = own_videos >= 0
-    own_moments = None
-    if known.any():
-        own_moments = rank_moments_in_own_video(
-            {name: x[known] for name, x in mapped.items()},
-            index,
-            own_videos[known],
-            options.spans,
-        )
-    return RankedLists(scores, places, moments, own_moments)
-
-
-def own_places(corpus: VideoCorpus, samples: Sequence[MomentDataSample]) -> Tensor:
-    """(Q,) int64, the place of each query's own video in the corpus, −1 where it is not known."""
+def own_places(corpus: EncodedCorpus, samples: Sequence[MomentDataSample]) -> Tensor:
+    """List the places (Q,) int64 of the queries' own videos, −1 where one is not known."""
     return torch.tensor(
         [corpus.place_of(sample.video_id) if 'video_id' in sample else -1 for sample in samples]
     )
@@ -129,7 +84,7 @@ def add_predictions(
     samples: Sequence[MomentDataSample],
     ranked: RankedLists,
     own_videos: Tensor,
-    corpus: VideoCorpus,
+    corpus: EncodedCorpus,
     options: RankingOptions,
 ) -> None:
     """Put ranked lists into data samples, on the CPU.
@@ -138,7 +93,7 @@ def add_predictions(
         samples: Q samples; they get ``pred_vr``, ``pred_vcmr`` and, where their own video is known,
             ``pred_svmr``.
         ranked: Their lists.
-        own_videos: What they were ranked with.
+        own_videos: (Q,) int64, with which they were ranked.
         corpus: The corpus that was ranked.
         options: With or without suppression.
     """
@@ -158,7 +113,7 @@ def add_predictions(
 
 
 def _moment_lists(
-    ranked: RankedMoments, corpus: VideoCorpus, options: RankingOptions
+    ranked: RankedMoments, corpus: EncodedCorpus, options: RankingOptions
 ) -> list[InstanceData]:
     places = ranked.places.cpu()
     seconds = ranked.spans.cpu() * corpus.seconds_per_clip[places][..., None]

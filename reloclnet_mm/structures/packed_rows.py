@@ -157,6 +157,21 @@ class RowLayout:
             best.append(block.amax(1))
         return torch.cat(best)
 
+    def rows_of(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """List the rows of some sequences, one after another.
+
+        Args:
+            places: (B,) int64, sequences of this layout.
+
+        Returns:
+            Row numbers (T,) int64, and for each the index (T,) int64 into ``places``.
+        """
+        counts = self.rows_of_each[places]
+        owner = torch.arange(len(places), device=places.device).repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        offset = self.first_rows[places] - before
+        return torch.arange(len(owner), device=places.device) + offset[owner], owner
+
     def pad(self, places: Tensor, length: int | None = None) -> tuple[Tensor, Tensor]:
         """Row numbers that make a padded batch of some sequences.
 

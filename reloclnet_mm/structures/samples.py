@@ -5,16 +5,18 @@ from torch import Tensor
 
 
 class MomentDataSample(BaseDataElement):
-    """One query: its truth and its predictions.
+    """A query with its truth and its predictions.
 
-    Meta information, as far as the annotation has it: ``query_id``,
-    ``query``, ``query_type``, ``video_name``, ``video_id``, ``duration`` (s),
-    ``seconds_per_clip`` (s).
+    Meta information, as far as the annotation has it: ``query_id``, ``query``, ``query_type``;
+    of the query's own video ``video_name``, ``video_id``, ``source_id``, ``duration`` (seconds),
+    ``num_clips``, ``seconds_per_clip``.
 
     Data fields of the truth:
 
-    - ``gt_moments`` (A, 2) float64: the moments of A annotators, seconds.
-    - ``gt_span`` (2,) int64: first and last clip of the first annotator.
+    - ``gt``: an :class:`~mmengine.structures.InstanceData` of M right moments, with
+      ``video_ids`` (M,) int64, ``moments`` (M, 2) float64 in seconds and, where the annotation
+      has them, ``annotators`` (M,) int64 and ``relevance`` (M,) float64.
+    - ``gt_span`` (2,) int64: first and last clip of the first moment in the query's own video.
 
     Data fields of a prediction, each an :class:`~mmengine.structures.InstanceData`
     in descending order of its ``scores``:
@@ -24,7 +26,7 @@ class MomentDataSample(BaseDataElement):
     - ``pred_svmr``: the same in the query's own video.
     """
 
-    gt_moments: Tensor
+    gt: InstanceData
     gt_span: Tensor
     pred_vr: InstanceData
     pred_vcmr: InstanceData

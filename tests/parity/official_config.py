@@ -21,11 +21,13 @@ def model_config(settings: dict[str, Any], dropout: float | None = None) -> dict
         query_channels=settings['query_input_size'],
         embed_dims=settings['hidden_size'],
         num_heads=settings['n_heads'],
-        max_query_tokens=settings['max_desc_l'],
-        max_clips=settings['max_ctx_l'],
         input_dropout=settings['input_drop'] if dropout is None else dropout,
         dropout=settings['drop'] if dropout is None else dropout,
-        span_kernel_size=settings['conv_kernel_size'],
+        query_encoder=dict(type='reloclnet_mm.QueryEncoder', max_tokens=settings['max_desc_l']),
+        context_encoder=dict(type='reloclnet_mm.ContextEncoder', max_clips=settings['max_ctx_l']),
+        span_head=dict(
+            type='reloclnet_mm.MergedSpanHead', kernel_size=settings['conv_kernel_size']
+        ),
         padding='official',
         loss_ranking=dict(
             type='reloclnet_mm.RankingLoss',

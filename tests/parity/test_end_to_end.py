@@ -86,7 +86,7 @@ def official_config(repository, golden, work_dir):
     )
     corpus_files = {**files, 'ann_file': files['video_index']}
     corpus_files.pop('video_index')
-    corpus = dict(corpus_dataloader=dict(num_workers=0, dataset=corpus_files))
+    corpus = dict(num_workers=0, dataset=corpus_files)
     loading = dict(num_workers=0, persistent_workers=False)
     cfg.merge_from_dict(
         dict(
@@ -100,8 +100,8 @@ def official_config(repository, golden, work_dir):
             ),
             val_dataloader=dict(**loading, dataset={**files, 'ann_file': 'val.jsonl'}),
             test_dataloader=dict(**loading, dataset={**files, 'ann_file': 'val.jsonl'}),
-            val_cfg=corpus,
-            test_cfg=corpus,
+            val_corpus_dataloader=corpus,
+            test_corpus_dataloader=corpus,
             train_cfg=dict(max_epochs=settings['train']['epochs'], val_interval=1000),
             optim_wrapper=dict(
                 optimizer=dict(
@@ -123,7 +123,8 @@ def official_config(repository, golden, work_dir):
         cfg.train_dataloader.dataset,
         cfg.val_dataloader.dataset,
         cfg.test_dataloader.dataset,
-        *(loop.corpus_dataloader.dataset for loop in (cfg.val_cfg, cfg.test_cfg)),
+        cfg.val_corpus_dataloader.dataset,
+        cfg.test_corpus_dataloader.dataset,
     ):
         dataset.pipeline = [
             transform

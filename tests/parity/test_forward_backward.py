@@ -14,8 +14,6 @@ from official_config import model_config
 
 from reloclnet_mm.models.official import convert_state_dict
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
-from reloclnet_mm.retrieval.similarity import convolution_matrix, span_logits, video_scores
 from reloclnet_mm.structures import MomentDataSample
 from reloclnet_mm.structures.packed_rows import PackedRows
 
@@ -64,15 +62,14 @@ def samples(raw):
     ]
 
 
-def test_every_level_of_the_context_equals_the_original(passed):
+def test_every_block_of_the_context_encoder_equals_the_original(passed):
     golden, model, inputs, _ = passed
-    contexts = model.encode_context(inputs)
     valid = valid_clips(inputs)
-    for stream, levels in contexts.items():
+    for stream, outputs in model.encode_clips(inputs).items():
         name = {'video': 'video', 'subtitle': 'sub'}[stream]
-        for number, level in enumerate(levels, 1):
+        for number, output in enumerate(outputs, 1):
             expected = golden[f'out/context_{name}_{number}'][valid]
-            found = level.detach().numpy()[valid.flatten()]
+            found = output.detach().numpy()[valid.flatten()]
             assert relative_error(found, expected) < OUTPUT_TOLERANCE
 
 
@@ -86,8 +83,7 @@ def test_pooled_queries_equal_the_original(passed):
 
 def test_video_scores_equal_the_original(passed):
     golden, model, inputs, _ = passed
-    pairs = model.encode_pair(inputs)
-    scores = video_scores(pairs.queries, pairs.level(3), pairs.layout)
+    scores = model.retrieval_scores(model.encode_pair(inputs))
     expected = golden['out/query_video_scores']
     assert relative_error(scores.detach().numpy(), expected) < OUTPUT_TOLERANCE
 
@@ -107,19 +103,17 @@ def test_span_logits_of_each_query_in_every_video_equal_the_original(passed):
     encoded = model.encode_pair(inputs)
     clip_mask = encoded.layout.masks[0]
     size, length = clip_mask.shape
-    mapped = model.span_predictor.map_queries(encoded.queries)
-    queries = torch.cat(list(mapped.values()), 1) / len(mapped)
-    clips = torch.cat(list(encoded.level(3).values()), 1).split(length)
-    pairs = VideoPairs.where(torch.ones(size, size, dtype=torch.bool))
-    with torch.no_grad():
-        products = pair_products(queries, clips, pairs, length)
-        convolutions = convolution_matrix(model.span_predictor.kernels, length)
-        logits = span_logits(products, clip_mask[pairs.videos], convolutions)
+    mapped = model.span_head.map_queries(encoded.queries)
+    similarity = {
+        name: torch.einsum('qd,vld->qvl', mapped[name], rows.view(size, length, -1)).flatten(0, 1)
+        for name, rows in encoded.rows['localization'].items()
+    }
+    logits = model.span_head(similarity, clip_mask.repeat(size, 1))
     valid = clip_mask.expand(size, size, length).numpy()
     for side, found in zip(('start', 'end'), logits, strict=True):
-        by_video = found.view(size, size, length).transpose(0, 1).numpy()
+        by_query = found.detach().view(size, size, length).numpy()
         expected = golden[f'out/{side}_logits_all_pairs'][valid]
-        assert relative_error(by_video[valid], expected) < OUTPUT_TOLERANCE
+        assert relative_error(by_query[valid], expected) < OUTPUT_TOLERANCE
 
 
 def test_losses_equal_the_original(passed):

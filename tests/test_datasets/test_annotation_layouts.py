@@ -25,7 +25,10 @@ def records(dataset):
 def test_a_query_of_tvr(corpus_folder):
     line = read_lines(corpus_folder / 'val.jsonl')[5]
     found = records(DATASETS.build(query_dataset(corpus_folder, 'val')))[5]
-    moment = found.pop('gt_moments')
+    truth = found.pop('gt')
+    assert truth['video_ids'].tolist() == [12]
+    assert set(truth) == {'video_ids', 'moments'}
+    moment = truth['moments']
     assert moment.tolist() == [line['ts']]
     assert moment.dtype == np.float64
     assert found == dict(
@@ -61,14 +64,16 @@ def test_lines_of_a_split_without_answers_have_a_description_and_an_id_only(corp
     dataset = DATASETS.build(query_dataset(corpus_folder, 'val'))
     assert dataset.video_ids() == {}
     for found in records(dataset):
-        assert not {'video_id', 'video_name', 'gt_moments', 'query_type'} & set(found)
+        assert not {'video_id', 'video_name', 'gt', 'query_type'} & set(found)
 
 
 def test_several_annotators_have_a_row_each_and_each_is_checked(corpus_folder, warnings_logged):
     moments = [[0.0, 5.0], [2.0, 17.0], [3.0, 4.0]]  # in video b of 16.5 s
     edit_line(corpus_folder / 'train.jsonl', 3, ts=moments)
-    found = records(DATASETS.build(query_dataset(corpus_folder)))[2]['gt_moments']
-    assert found.tolist() == [[0.0, 5.0], [2.0, 16.5], [3.0, 4.0]]
+    found = records(DATASETS.build(query_dataset(corpus_folder)))[2]['gt']
+    assert found['moments'].tolist() == [[0.0, 5.0], [2.0, 16.5], [3.0, 4.0]]
+    assert found['annotators'].tolist() == [0, 1, 2]
+    assert found['video_ids'].tolist() == [1, 1, 1]
     assert len(warnings_logged) == 1
 
 
@@ -115,7 +120,7 @@ def test_sentences_of_activitynet_captions_with_their_repairs_counted(captions, 
         ('first#2', 'three', 0),
         ('second#0', 'four', 1),
     ]
-    moments = [x['gt_moments'].tolist() for x in found]
+    moments = [x['gt']['moments'].tolist() for x in found]
     assert moments == [[[0.0, 5.0]], [[4.0, 9.0]], [[15.0, 20.0]], [[1.0, 8.0]]]
     assert warnings_logged == [
         f'{captions}: a moment past the end of its video was cut: 1 queries',
@@ -167,7 +172,7 @@ def test_the_real_validation_split_of_tvr():
         found, line = dataset.get_data_info(i), lines[i]
         assert found['query'] == line['desc']
         assert found['query_type'] == line['type']
-        assert found['gt_moments'].tolist()[0][0] == line['ts'][0]
+        assert found['gt']['moments'].tolist()[0][0] == line['ts'][0]
 
 
 def test_the_real_public_test_split_of_tvr_has_no_answers():
@@ -183,7 +188,7 @@ def test_the_real_public_test_split_of_tvr_has_no_answers():
         )
     )
     assert len(dataset) == 5_445
-    assert not any('gt_moments' in x for x in records(dataset))
+    assert not any('gt' in x for x in records(dataset))
 
 
 @pytest.mark.parametrize(
@@ -195,5 +200,5 @@ def test_the_real_validation_files_of_activitynet_captions(name, videos, sentenc
     assert len(dataset) == sentences
     assert len(activitynet('CorpusDataset', path)) == videos
     for found in records(dataset):
-        ((start, end),) = found['gt_moments']
+        ((start, end),) = found['gt']['moments']
         assert 0 <= start <= end <= found['duration']

@@ -79,6 +79,18 @@ def test_spans_worked_by_hand(moment, seconds_per_clip, num_clips, span):
     assert moment_to_span(np.array(moment), seconds_per_clip, num_clips) == span
 
 
+def truth(video_ids, moments):
+    return dict(video_ids=np.array(video_ids), moments=np.array(moments))
+
+
+def test_the_target_is_the_first_moment_in_the_own_video():
+    gt = truth([8, 3, 3], [[0.0, 1.0], [4.0, 10.0], [0.0, 2.0]])
+    results = dict(query_id=1, video_id=3, gt=gt, seconds_per_clip=2.0, num_clips=9)
+    assert MomentToSpan().transform(results)['gt_span'] == (2, 5)
+    with pytest.raises(InputError, match='query 1 has no moment'):
+        MomentToSpan().transform(results | dict(video_id=4))
+
+
 @pytest.mark.parametrize(
     ('pooled_seconds', 'seconds_per_clip', 'span'),
     # 12 clips of 1.5 s in 8 rows: a row covers 2.25 s. 4 s to 10 s is row 1.8 to 4.4, or, if rows
@@ -90,7 +102,7 @@ def test_targets_of_pooled_videos_follow_the_seconds_of_a_row(
 ):
     pool = PoolClips(clip_length=1.5, max_clips=8, pooled_seconds=pooled_seconds)
     results = pool.transform(
-        dict(clips=dict(video=np.zeros((12, 2))), gt_moments=np.array([[4.0, 10.0]]))
+        dict(clips=dict(video=np.zeros((12, 2))), video_id=3, gt=truth([3], [[4.0, 10.0]]))
     )
     assert results['num_clips'] == 8
     assert results['seconds_per_clip'] == seconds_per_clip
@@ -160,7 +172,8 @@ def test_a_training_sample_worked_out_from_the_files(corpus_folder):
         assert packed['inputs'][name].dtype == torch.float32
         np.testing.assert_allclose(packed['inputs'][name], rows, atol=1e-6)
     sample = packed['data_samples']
-    (moment,) = sample.gt_moments.tolist()
+    (moment,) = sample.gt.moments.tolist()
+    assert sample.gt.video_ids.tolist() == [1]
     row_seconds = 1.5 * 11 / 8
     span = [math.floor(moment[0] / row_seconds), math.ceil(moment[1] / row_seconds)]
     assert sample.gt_span.tolist() == span

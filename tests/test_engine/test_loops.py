@@ -86,7 +86,7 @@ def test_a_corpus_in_small_batches_and_shuffled_gives_the_same_answers(corpus_fo
             corpus_folder,
             tmp_path,
             load_from=str(path),
-            test_cfg=dict(corpus_dataloader=corpus),
+            test_corpus_dataloader=corpus,
         )
         return recorded(runner, lambda r: r.test()).scores
 
@@ -127,8 +127,8 @@ def test_a_training_with_averaged_weights_resumes(corpus_folder, tmp_path):
 def test_a_video_outside_the_corpus_stops_a_training_before_anything_is_computed(
     corpus_folder, tmp_path
 ):
-    corpus = dict(corpus_dataloader=dict(dataset=dict(split='train')))
-    runner = tiny_runner(corpus_folder, tmp_path, val_cfg=corpus)
+    corpus = dict(dataset=dict(split='train'))
+    runner = tiny_runner(corpus_folder, tmp_path, val_corpus_dataloader=corpus)
     with pytest.raises(InputError, match='are not in the corpus'):
         runner.train()
     assert runner.iter == 0

@@ -191,7 +191,7 @@ def test_search_lists_the_configs_and_their_results(mim):
 
 def test_train_by_the_name_of_a_config_writes_checkpoints(trained):
     assert {'epoch_1.pth', 'last_checkpoint', 'relocl_planted.py'} <= set(os.listdir(trained))
-    query_map = weights(trained)['span_predictor.query_maps.video.weight']
+    query_map = weights(trained)['span_head.query_maps.video.weight']
     assert query_map.shape == (32, 32)
     (events,) = trained.glob('*/vis_data/events.out.tfevents.*')
     assert events.stat().st_size > 0

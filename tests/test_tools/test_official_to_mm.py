@@ -99,8 +99,8 @@ def test_the_renaming_by_hand(official):
         'ctx_pos_embed.position_embeddings.weight': 'context_encoder.position.embedding.weight',
         'sub_encoder3.output.dense.bias': 'context_encoder.streams.subtitle.blocks.2.output.bias',
         'video_cross_layernorm.bias': 'context_encoder.streams.video.cross_norm.bias',
-        'sub_query_linear.weight': 'span_predictor.query_maps.subtitle.weight',
-        'merged_ed_predictor.weight': 'span_predictor.end_conv.weight',
+        'sub_query_linear.weight': 'span_head.query_maps.subtitle.weight',
+        'merged_ed_predictor.weight': 'span_head.end_conv.weight',
     }.items():
         assert converted[ours] is official[theirs]
 

@@ -105,7 +105,7 @@ def test_settings_on_the_command_line_reach_the_training(trained):
     work_dir, printed = trained
     assert epochs_trained(printed) == [1, 2]
     weights = torch.load(work_dir / 'epoch_2.pth', weights_only=False)['state_dict']
-    assert weights['span_predictor.query_maps.video.weight'].shape == (32, 32)
+    assert weights['span_head.query_maps.video.weight'].shape == (32, 32)
 
 
 def test_the_best_checkpoint_is_of_the_epoch_with_the_best_vcmr(resumed):
@@ -163,7 +163,7 @@ def test_a_split_without_answers_is_ranked_for_submission(resumed, folder):
         'model.embed_dims=32',
         'test_dataloader.dataset.ann_file=tvr_test_public_release.jsonl',
         'test_dataloader.dataset.split=test_public',
-        'test_cfg.corpus_dataloader.dataset.split=test_public',
+        'test_corpus_dataloader.dataset.split=test_public',
         'test_evaluator=[]',
     ]
     args = [CONFIG, work_dir / 'epoch_3.pth', '--submission', 'public.json']

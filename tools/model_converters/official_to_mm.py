@@ -135,7 +135,7 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
         'model = dict(',
         f'    streams=dict(_delete_=True, {streams}),',
         *(f'    {name}={value!r},' for name, value in settings.items()),
-        f'    data_preprocessor=dict(pad_clips_to={settings["max_clips"]}),',
+        f'    data_preprocessor=dict(pad_clips_to={settings["context_encoder"]["max_clips"]}),',
         ')',
     ]
     return '\n'.join(lines)
@@ -160,9 +160,9 @@ def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]
         'query_channels': query_channels,
         'embed_dims': embed_dims,
         'num_heads': official['n_heads'],
-        'max_query_tokens': shapes['query_encoder.position.embedding.weight'][0],
-        'max_clips': shapes['context_encoder.position.embedding.weight'][0],
-        'span_kernel_size': shapes['span_predictor.start_conv.weight'][-1],
+        'query_encoder': {'max_tokens': shapes['query_encoder.position.embedding.weight'][0]},
+        'context_encoder': {'max_clips': shapes['context_encoder.position.embedding.weight'][0]},
+        'span_head': {'kernel_size': shapes['span_head.start_conv.weight'][-1]},
     }
 
 

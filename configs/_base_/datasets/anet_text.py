@@ -7,12 +7,15 @@ channels = dict(subtitle=384, query=384)
 video_index = 'video2dur_idx.json'
 clip_length = 2.0
 max_clips = 32
-max_query_tokens = 30
+max_tokens = 30
 batch_size = 128
 num_workers = 1
 
+# AppendTEF appends two columns.
+streams = dict(subtitle=channels['subtitle'] + 2)
+
 load_query = [
-    dict(type='LoadQueryFeatures', max_tokens=max_query_tokens),
+    dict(type='LoadQueryFeatures', max_tokens=max_tokens),
     dict(type='NormalizeFeatures', names=['query']),
 ]
 load_clips = [
@@ -22,9 +25,13 @@ load_clips = [
     dict(type='AppendTEF'),
 ]
 pack = [dict(type='PackMomentInputs')]
+train_pipeline = [*load_query, *load_clips, dict(type='MomentToSpan'), *pack]
+query_pipeline = [*load_query, *pack]
+corpus_pipeline = [*load_clips, *pack]
 
 files = dict(data_root=data_root, feature_files=feature_files, channels=channels)
 loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+in_order = dict(type='DefaultSampler', shuffle=False)
 
 train_dataloader = dict(
     **loading,
@@ -35,45 +42,36 @@ train_dataloader = dict(
         ann_file='train.jsonl',
         video_index=video_index,
         split='train',
-        pipeline=[*load_query, *load_clips, dict(type='MomentToSpan'), *pack],
+        pipeline=train_pipeline,
         **files,
     ),
 )
 val_dataloader = dict(
     **loading,
     batch_size=500,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=in_order,
     dataset=dict(
         type='TVRDataset',
         ann_file='val.jsonl',
         video_index=video_index,
         split='val',
-        pipeline=[*load_query, *pack],
+        pipeline=query_pipeline,
         test_mode=True,
         **files,
     ),
 )
-corpus_dataloader = dict(
+val_corpus_dataloader = dict(
     num_workers=num_workers,
     batch_size=100,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=in_order,
     dataset=dict(
         type='TVRCorpusDataset',
         ann_file=video_index,
         split='val',
-        pipeline=[*load_clips, *pack],
+        pipeline=corpus_pipeline,
         test_mode=True,
         **files,
     ),
 )
 test_dataloader = val_dataloader
-
-val_cfg = dict(type='CorpusValLoop', corpus_dataloader=corpus_dataloader)
-test_cfg = dict(type='CorpusTestLoop', corpus_dataloader=corpus_dataloader)
-
-val_evaluator = [
-    dict(type='VideoRecall', by_type=False),
-    dict(type='MomentRecall', task='SVMR', by_type=False),
-    dict(type='MomentRecall', task='VCMR', by_type=False),
-]
-test_evaluator = [*val_evaluator, dict(type='ChanceRecall', min_span=1, max_span=max_clips)]
+test_corpus_dataloader = val_corpus_dataloader

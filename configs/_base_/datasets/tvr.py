@@ -8,17 +8,23 @@ feature_files = dict(
 )
 channels = dict(video=3072, subtitle=768, query=768)
 video_index = 'tvr_video2dur_idx.json'
+clip_length = 1.5
+max_clips = 128
+max_tokens = 30
 batch_size = 128
 num_workers = 2
 
+# AppendTEF appends two columns to each stream.
+streams = dict(video=channels['video'] + 2, subtitle=channels['subtitle'] + 2)
+
 load_query = [
-    dict(type='LoadQueryFeatures', max_tokens=30),
+    dict(type='LoadQueryFeatures', max_tokens=max_tokens),
     dict(type='NormalizeFeatures', names=['query']),
 ]
 load_clips = [
     dict(type='LoadClipFeatures', stream='video'),
     dict(type='LoadClipFeatures', stream='subtitle'),
-    dict(type='PoolClips', clip_length=1.5, max_clips=128),
+    dict(type='PoolClips', clip_length=clip_length, max_clips=max_clips),
     dict(type='NormalizeFeatures', names=['subtitle']),
     dict(type='AppendTEF'),
 ]
@@ -29,6 +35,7 @@ corpus_pipeline = [*load_clips, *pack]
 
 files = dict(data_root=data_root, feature_files=feature_files, channels=channels)
 loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+in_order = dict(type='DefaultSampler', shuffle=False)
 
 train_dataloader = dict(
     **loading,
@@ -46,7 +53,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     **loading,
     batch_size=500,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=in_order,
     dataset=dict(
         type='TVRDataset',
         ann_file='tvr_val_release.jsonl',
@@ -57,10 +64,10 @@ val_dataloader = dict(
         **files,
     ),
 )
-corpus_dataloader = dict(
+val_corpus_dataloader = dict(
     num_workers=num_workers,
     batch_size=100,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=in_order,
     dataset=dict(
         type='TVRCorpusDataset',
         ann_file=video_index,
@@ -71,18 +78,4 @@ corpus_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-
-val_cfg = dict(type='CorpusValLoop', corpus_dataloader=corpus_dataloader)
-test_cfg = dict(type='CorpusTestLoop', corpus_dataloader=corpus_dataloader)
-
-val_evaluator = [
-    dict(type='VideoRecall', by_type=False),
-    dict(type='MomentRecall', task='SVMR', by_type=False),
-    dict(type='MomentRecall', task='VCMR', by_type=False),
-]
-test_evaluator = [
-    dict(type='VideoRecall'),
-    dict(type='MomentRecall', task='SVMR'),
-    dict(type='MomentRecall', task='VCMR'),
-    dict(type='ChanceRecall', min_span=2, max_span=16),
-]
+test_corpus_dataloader = val_corpus_dataloader

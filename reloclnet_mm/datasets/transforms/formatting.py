@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.structures import InstanceData
 
 from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.structures import MomentDataSample
@@ -14,6 +15,7 @@ META_KEYS = (
     'query_type',
     'video_name',
     'video_id',
+    'source_id',
     'duration',
     'num_clips',
     'seconds_per_clip',
@@ -23,11 +25,12 @@ META_KEYS = (
 
 @TRANSFORMS.register_module()
 class PackMomentInputs(BaseTransform):
-    """Pack features into ``inputs`` and the rest into a data sample.
+    """Pack features into ``inputs`` and everything else into a data sample.
 
-    ``inputs`` gets ``query`` and the streams, each where present, as float tensors (rows,
-    channels). ``data_samples`` is a :class:`~reloclnet_mm.structures.MomentDataSample` with the
-    truth, where present, and the entries of ``META_KEYS`` as meta information.
+    ``inputs`` holds the query's tokens and the clips of each stream that was loaded, as float
+    tensors (rows, channels). ``data_samples`` is a
+    :class:`~reloclnet_mm.structures.MomentDataSample` with the truth, if the annotation has one,
+    and the entries of ``META_KEYS`` as meta information.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +41,10 @@ class PackMomentInputs(BaseTransform):
         sample = MomentDataSample(
             metainfo={key: results[key] for key in META_KEYS if key in results}
         )
-        if 'gt_moments' in results:
-            sample.gt_moments = torch.as_tensor(results['gt_moments'])
+        if 'gt' in results:
+            sample.gt = InstanceData(
+                **{name: torch.as_tensor(values) for name, values in results['gt'].items()}
+            )
         if 'gt_span' in results:
             sample.gt_span = torch.tensor(results['gt_span'])
         inputs = {name: torch.from_numpy(rows).float() for name, rows in features.items()}

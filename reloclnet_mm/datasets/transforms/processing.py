@@ -110,23 +110,25 @@ class AppendTEF(BaseTransform):
 
 @TRANSFORMS.register_module()
 class MomentToSpan(BaseTransform):
-    """The training target in clips, of the first annotator's moment.
+    """Set the training target: the clips of the first moment in the query's own video.
 
-    Required keys: ``gt_moments``, ``seconds_per_clip``, ``num_clips``. Added: ``gt_span``.
+    Required keys: ``gt``, ``video_id``, ``seconds_per_clip``, ``num_clips``. Added: ``gt_span``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``gt_span``.
 
         Raises:
-            InputError: The query has no answer.
+            InputError: The query has no right moment in its own video.
         """
-        if 'gt_moments' not in results:
+        gt = results.get('gt')
+        own = [] if gt is None else np.flatnonzero(gt['video_ids'] == results.get('video_id'))
+        if len(own) == 0:
             raise InputError(
                 f'MomentToSpan: query {results["query_id"]!r} has no moment in the annotation, '
                 'and training needs one; use a split with answers, or remove the line'
             )
         results['gt_span'] = moment_to_span(
-            results['gt_moments'][0], results['seconds_per_clip'], results['num_clips']
+            gt['moments'][own[0]], results['seconds_per_clip'], results['num_clips']
         )
         return results

@@ -11,9 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from reloclnet_mm.registry import HOOKS
-from reloclnet_mm.retrieval.index import CorpusIndex
-from reloclnet_mm.retrieval.sharding import CorpusShard
-from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.retrieval.sharding import CorpusIndex
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
 from reloclnet_mm.visualization.timeline import Timeline
 
 
@@ -98,7 +97,7 @@ class MomentVisualizationHook(Hook):
 def timeline(
     sample: MomentDataSample,
     probabilities: tuple[np.ndarray, np.ndarray] | None,
-    corpus: VideoCorpus,
+    corpus: EncodedCorpus,
     num_moments: int,
 ) -> Timeline:
     """What is drawn of a prediction.
@@ -118,7 +117,7 @@ def timeline(
         query=sample.get('query', str(sample.query_id)),
         video_name=sample.video_name,
         duration=float(sample.duration),
-        truth=np.asarray(sample.gt_moments) if 'gt_moments' in sample else np.empty((0, 2)),
+        truth=np.asarray(sample.gt.moments) if 'gt' in sample else np.empty((0, 2)),
         moments=np.asarray(own.moments[:num_moments]),
         scores=np.asarray(own.scores[:num_moments]),
         start_prob=start,
@@ -139,18 +138,18 @@ def _span_probabilities(
     runner: Runner,
     data_batch: dict,
     samples: Sequence[MomentDataSample],
-    corpus: CorpusIndex | CorpusShard,
+    corpus: CorpusIndex,
 ) -> list[tuple[np.ndarray, np.ndarray] | None]:
     """Of each query in its own video; None where that is on another rank or not known."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if isinstance(corpus, CorpusShard):
+    if corpus.is_sharded:
         return [None] * len(samples)
     inputs = model.data_preprocessor({key: data_batch[key] for key in ('inputs', 'data_samples')})[
         'inputs'
     ]
     queries = {name: x[: len(samples)] for name, x in model.encode_query(inputs).items()}
     places = [corpus.corpus.place_of(s.video_id) if 'video_id' in s else -1 for s in samples]
-    start, end, mask = model.span_probabilities(queries, corpus, torch.tensor(places).clamp(min=0))
+    start, end, mask = corpus.span_probabilities(queries, torch.tensor(places).clamp(min=0))
     return [
         None if place < 0 else (s[m].cpu().numpy(), e[m].cpu().numpy())
         for place, s, e, m in zip(places, start, end, mask, strict=True)

@@ -66,7 +66,7 @@ def as_answer(result: dict[str, Any], duration: float) -> dict[str, Any]:
         query_id=result.get('vid_name'),
         query_type=None,
         video_id=0,
-        gt_moments=np.asarray(result['gt'], dtype=np.float64).reshape(1, 2) * duration,
+        gt=dict(moments=np.asarray(result['gt'], dtype=np.float64).reshape(1, 2) * duration),
         pred_svmr=dict(video_ids=np.zeros(len(moments), dtype=np.int64), moments=moments),
     )
 

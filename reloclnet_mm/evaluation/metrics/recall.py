@@ -22,12 +22,12 @@ def ground_truth(sample: dict[str, Any], needed_by: str) -> tuple[int, np.ndarra
     Raises:
         InputError: The query has no answer.
     """
-    if 'gt_moments' not in sample or 'video_id' not in sample:
+    if 'gt' not in sample or 'video_id' not in sample:
         raise InputError(
             f'{needed_by}: query {sample["query_id"]!r} has no answer to compare with; evaluate a '
             "split with answers, or leave only dict(type='TVRSubmission') in the evaluator"
         )
-    return sample['video_id'], np.asarray(sample['gt_moments'])
+    return sample['video_id'], np.asarray(sample['gt']['moments'])
 
 
 def recalls_by_type(

@@ -1,0 +1,107 @@
+"""Asking a trained model from Python."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner, load_checkpoint
+from numpy.typing import NDArray
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.base import CorpusRetriever
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.sharding import CorpusIndex
+
+
+class Moment(NamedTuple):
+    """A found moment.
+
+    Attributes:
+        video_name: Name of the video.
+        start: Seconds.
+        end: Seconds.
+        score: Share of the scores of all moments found with it, from 0 to 1.
+    """
+
+    video_name: str
+    start: float
+    end: float
+    score: float
+
+
+def init_model(
+    config: str | Path | Config, checkpoint: str | None = None, device: str = 'cpu'
+) -> CorpusRetriever:
+    """Build a model and load its weights; the config is kept as ``model.cfg``.
+
+    Args:
+        config: Config or its file.
+        checkpoint: Checkpoint file or address; None: weights as training begins with them.
+        device: Device of the model.
+    """
+    cfg = config if isinstance(config, Config) else Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(cfg.model)
+    model.init_weights()
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    model.cfg = cfg
+    return model.to(device).eval()
+
+
+def index_corpus(model: CorpusRetriever) -> CorpusIndex:
+    """Encode the corpus that the model's config tests on, and make it ready for queries.
+
+    Args:
+        model: Model of :func:`init_model`.
+    """
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        dataloader = Runner.build_dataloader(model.cfg.test_corpus_dataloader)
+    return model.index_corpus(model.encode_corpus(dataloader))
+
+
+@torch.no_grad()
+def search(
+    model: CorpusRetriever, corpus: CorpusIndex, query: NDArray, top_k: int = 10
+) -> list[Moment]:
+    """Find the best moments of a corpus for one query.
+
+    Args:
+        model: Model of :func:`init_model`.
+        corpus: Corpus of :func:`index_corpus`.
+        query: (tokens, channels) features of the query, as its feature file would hold them.
+        top_k: Number of moments.
+
+    Returns:
+        The moments, best first.
+
+    Raises:
+        InputError: The features are no rows of finite numbers.
+    """
+    query = np.asarray(query, np.float32)
+    if query.ndim != 2 or not len(query) or not np.isfinite(query).all():
+        raise InputError(
+            f'search: found query features of shape {query.shape}, expected (tokens, channels) of '
+            'finite numbers'
+        )
+    steps = model.cfg.test_dataloader.dataset.pipeline
+    (loading,) = [step for step in steps if step['type'].endswith('LoadQueryFeatures')]
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        pipeline = Compose([step for step in steps if step is not loading])
+    max_tokens = loading.get('max_tokens', len(query))
+    sample = pipeline(dict(query_id='query', query_tokens=query[:max_tokens]))
+    batch = model.data_preprocessor(pseudo_collate([sample]))
+    (found,) = model.predict(batch['inputs'], batch['data_samples'], corpus)
+    ranked = found.pred_vcmr
+    shares = (ranked.scores / ranked.scores.sum()).tolist()
+    videos = corpus.corpus
+    return [
+        Moment(videos.video_names[videos.place_of(video)], start, end, share)
+        for video, (start, end), share in zip(
+            ranked.video_ids.tolist(), ranked.moments.tolist(), shares, strict=True
+        )
+    ][:top_k]

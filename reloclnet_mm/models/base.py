@@ -1,0 +1,359 @@
+"""What all models share that encode queries and videos apart and find moments in a corpus."""
+
+import hashlib
+import logging
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.encoded_pairs import (
+    EncodedPairs,
+    gather_pairs,
+    gather_rows,
+    same_draws_in_all_processes,
+)
+from reloclnet_mm.models.layers import Padding
+from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
+from reloclnet_mm.retrieval.sharding import CorpusIndex
+from reloclnet_mm.retrieval.similarity import (
+    similarity_in_own_video,
+    similarity_of_all,
+    video_scores,
+)
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows, RowLayout
+from reloclnet_mm.structures.corpus import RowSets, map_rows
+from reloclnet_mm.utils.checks import check_choice
+
+_PAPER_INIT = dict(type='Normal', layer=['Linear', 'Embedding'], std=0.02, bias=0.0)
+
+
+class CorpusRetriever(BaseModel, metaclass=ABCMeta):
+    """Encodes queries and videos apart and finds moments in a corpus; the base of all models.
+
+    A subclass says which encoded rows serve what (:meth:`encode_context`) and what it is trained
+    by (:meth:`losses`). Encoders and span head are sub-configs: they get the sizes of the model
+    and override them.
+
+    Args:
+        streams: Stream name to the width of its clip features, position columns included:
+            ``dict(video=3074, subtitle=770)``, or one of the two.
+        query_channels: Width of the token features of a query.
+        query_encoder: Config of the query encoder.
+        context_encoder: Config of the context encoder.
+        span_head: Config of the span head.
+        embed_dims: Width of the model.
+        num_heads: Number of attention heads.
+        input_dropout: Dropout probability on the normalized features.
+        dropout: Dropout probability everywhere else.
+        padding: See :data:`~reloclnet_mm.models.layers.Padding`.
+        gather_negatives: Whether the batches of all processes are contrasted as one, so that N
+            processes with batches of B compute what one computes with N · B. Otherwise each
+            contrasts within its own batch. In a single process it makes no difference.
+        test_cfg: Fields of :class:`~reloclnet_mm.retrieval.results.RankingOptions`.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Initialization; None: that of the paper, Linear and Embedding weights from
+            N(0, 0.02) and Linear biases 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        streams: Mapping[str, int],
+        query_channels: int,
+        query_encoder: dict,
+        context_encoder: dict,
+        span_head: dict,
+        embed_dims: int = 384,
+        num_heads: int = 8,
+        input_dropout: float = 0.1,
+        dropout: float = 0.1,
+        padding: Padding = 'independent',
+        gather_negatives: bool = False,
+        test_cfg: Mapping[str, Any] | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor or dict(type='reloclnet_mm.MomentDataPreprocessor'),
+            init_cfg or _PAPER_INIT,
+        )
+        name = type(self).__name__
+        check_choice(f'{name}: padding', padding, ('independent', 'official'))
+        if gather_negatives and padding == 'official':
+            raise ValueError(
+                f"{name}: gather_negatives=True needs padding='independent'; with 'official' "
+                'results depend on how far a batch is padded, and processes pad apart'
+            )
+        self.padding = padding
+        self.gather_negatives = gather_negatives
+        self.ranking = RankingOptions(**(test_cfg or {}))
+        names, sizes = tuple(streams), dict(embed_dims=embed_dims)
+        encoders = dict(
+            sizes,
+            num_heads=num_heads,
+            input_dropout=input_dropout,
+            dropout=dropout,
+            padding=padding,
+        )
+        self.query_encoder = MODELS.build(
+            dict(encoders, in_channels=query_channels, streams=names) | query_encoder
+        )
+        self.context_encoder = MODELS.build(dict(encoders, in_channels=streams) | context_encoder)
+        self.span_head = MODELS.build(dict(sizes, streams=names) | span_head)
+
+    @abstractmethod
+    def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
+        """Encode videos by themselves.
+
+        Args:
+            inputs: ``clips``, whose features are the streams, each (R, channels).
+
+        Returns:
+            Row sets by what they are for: ``retrieval``, which videos are scored by,
+            ``localization``, which spans are predicted from, and what the losses need besides.
+            Each is stream name to (R, d). Two sets may share their tensors.
+        """
+
+    @abstractmethod
+    def losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
+        """Compute the weighted losses of an encoded batch, outside of autocast.
+
+        Args:
+            pairs: B queries and their videos.
+            same_video: (B, B) bool, true where two queries have the same video.
+            spans: (B, 2) int64, first and last clip of each moment.
+        """
+
+    def forward(
+        self,
+        inputs: dict[str, PackedRows],
+        data_samples: list[MomentDataSample] | None = None,
+        mode: Literal['loss', 'predict', 'tensor'] = 'tensor',
+        corpus: CorpusIndex | None = None,
+    ) -> dict[str, Tensor] | list[MomentDataSample]:
+        """Run one of the modes that mmengine asks for.
+
+        Args:
+            inputs: As :class:`~reloclnet_mm.models.data_preprocessors.MomentDataPreprocessor`
+                leaves them.
+            data_samples: B samples with their truth; not needed for ``tensor``.
+            mode: ``loss``, ``predict`` or ``tensor``.
+            corpus: The videos to rank, for ``predict``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            if corpus is None:
+                raise ValueError(
+                    'mode="predict" ranks the videos of a corpus and got none: evaluate with '
+                    "val_cfg=dict(type='CorpusValLoop') and test_cfg=dict(type='CorpusTestLoop'), "
+                    'or pass corpus=model.index_corpus(model.encode_corpus(…))'
+                )
+            return self.predict(inputs, data_samples, corpus)
+        if mode == 'tensor':
+            return self._tensors(inputs)
+        raise ValueError(f"mode is {mode!r}, expected 'loss', 'predict' or 'tensor'")
+
+    def encode_query(self, inputs: Mapping[str, PackedRows]) -> dict[str, Tensor]:
+        """Encode queries by themselves.
+
+        Args:
+            inputs: ``query``, whose feature ``query`` is (R, query_channels).
+
+        Returns:
+            Stream name to (B, d), float32.
+        """
+        query = inputs['query']
+        tokens = query.features['query']
+        _check_width('query', tokens, self.query_encoder.in_channels)
+        encoded = self.query_encoder(tokens, query.layout)
+        return {name: x[query.places].float() for name, x in encoded.items()}
+
+    def encode_clips(self, inputs: Mapping[str, PackedRows]) -> dict[str, tuple[Tensor, ...]]:
+        """Run the context encoder on checked inputs; for :meth:`encode_context` to name its rows.
+
+        Args:
+            inputs: ``clips``, whose features are the streams, each (R, channels).
+
+        Returns:
+            What the context encoder returns: stream name to (R, d) of each block.
+
+        Raises:
+            InputError: A stream is missing or has another width.
+        """
+        packed = inputs['clips']
+        clips = {}
+        for name, width in self.context_encoder.in_channels.items():
+            if name not in packed.features:
+                raise InputError(
+                    f'the model has a stream {name!r} and the batch has none: load it in the '
+                    'pipeline, or leave it out of model.streams'
+                )
+            clips[name] = packed.features[name]
+            _check_width(name, clips[name], width)
+        return self.context_encoder(clips, packed.layout)
+
+    def encode_pair(self, inputs: Mapping[str, PackedRows]) -> EncodedPairs:
+        """Encode queries and, beside them, the video of each."""
+        clips = inputs['clips']
+        rows = map_rows(self.encode_context(inputs), Tensor.float)
+        return EncodedPairs(self.encode_query(inputs), rows, clips.layout, clips.places)
+
+    @torch.no_grad()
+    def encode_corpus(self, batches: Iterable[dict]) -> EncodedCorpus:
+        """Encode a corpus.
+
+        Args:
+            batches: What a dataloader over a corpus data set yields.
+
+        Raises:
+            InputError: There is no video in it.
+        """
+        parts = [self._encode_videos(self.data_preprocessor(batch)) for batch in batches]
+        if not parts:
+            raise InputError('the corpus has no video to rank')
+        return EncodedCorpus.merge(parts)
+
+    def _encode_videos(self, data: dict) -> EncodedCorpus:
+        packed, samples = data['inputs']['clips'], data['data_samples']
+        encoded = self.encode_context(data['inputs'])
+        layout, places = packed.layout, packed.places.tolist()
+        kept = layout.lengths
+        if self.padding == 'official':
+            # The convolution sees so many rows of padding behind the last clip.
+            kept = torch.minimum(kept + self.span_head.reach, layout.rows_of_each)
+        first, kept, lengths = (x.tolist() for x in (layout.first_rows, kept, layout.lengths))
+
+        def keep(x: Tensor) -> Tensor:
+            return torch.cat([x[first[p] : first[p] + kept[p]] for p in places]).float()
+
+        return EncodedCorpus(
+            video_names=tuple(sample.video_name for sample in samples),
+            video_ids=torch.tensor([sample.video_id for sample in samples]),
+            seconds_per_clip=torch.tensor(
+                [sample.seconds_per_clip for sample in samples], dtype=torch.float64
+            ),
+            positions=torch.tensor([sample.sample_idx for sample in samples]),
+            layout=RowLayout.stack([lengths[p] for p in places], [kept[p] for p in places]),
+            rows=map_rows({name: encoded[name] for name in ('retrieval', 'localization')}, keep),
+        )
+
+    def index_corpus(self, encoded: EncodedCorpus, *, sharded: bool = False) -> CorpusIndex:
+        """Make an encoded corpus ready for queries.
+
+        Args:
+            encoded: The whole corpus; with ``sharded`` the videos that this process encoded.
+            sharded: Whether each process keeps its own videos; then all must call this.
+        """
+        index = CorpusIndex.build(encoded, self.span_head, sharded=sharded)
+        if len(index.corpus) < self.ranking.num_videos:
+            print_log(
+                f'the corpus has {len(index.corpus)} videos, fewer than test_cfg.num_videos='
+                f'{self.ranking.num_videos}: all of them are ranked for each query',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return index
+
+    def checksum(self) -> str:
+        """Compute the SHA-256 of the weights; an encoded corpus belongs to one of them."""
+        digest = hashlib.sha256()
+        for name, x in self.state_dict().items():
+            digest.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
+            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def loss(
+        self, inputs: dict[str, PackedRows], data_samples: Sequence[MomentDataSample]
+    ) -> dict[str, Tensor]:
+        """Compute the weighted losses of a batch.
+
+        Args:
+            inputs: Queries and, in the same order, their videos.
+            data_samples: B samples with ``gt_span`` and ``source_id`` or ``video_id``.
+        """
+        pairs = self.encode_pair(inputs)
+        device = pairs.places.device
+        spans = torch.stack([sample.gt_span for sample in data_samples])
+        sources = _sources(data_samples, pairs.places)
+        # Scores differ in digits that bfloat16 does not have.
+        with ExitStack() as context:
+            context.enter_context(torch.autocast(device.type, enabled=False))
+            if self.gather_negatives and get_world_size() > 1:
+                pairs, spans = gather_pairs(pairs), gather_rows(spans)
+                sources = gather_rows(sources)
+                context.enter_context(same_draws_in_all_processes(device))
+            return self.losses(pairs, sources[:, None] == sources, spans)
+
+    def retrieval_scores(self, pairs: EncodedPairs) -> Tensor:
+        """Compute s of each query and the video of each query, (B, B)."""
+        scores = video_scores(pairs.queries, pairs.rows['retrieval'], pairs.layout)
+        return scores[:, pairs.places]
+
+    def paired_logits(self, pairs: EncodedPairs) -> tuple[Tensor, Tensor]:
+        """Compute start and end logits (B, L) of each query in its own video."""
+        rows, clip_mask = pairs.layout.pad(pairs.places)
+        mapped = self.span_head.map_queries(pairs.queries)
+        products = similarity_of_all(mapped, pairs.rows['localization'])
+        own = {name: similarity_in_own_video(x, rows) for name, x in products.items()}
+        if self.padding == 'independent':
+            own = {name: x.masked_fill(~clip_mask, 0) for name, x in own.items()}
+        return self.span_head(own, clip_mask)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: dict[str, PackedRows],
+        data_samples: list[MomentDataSample],
+        corpus: CorpusIndex,
+    ) -> list[MomentDataSample]:
+        """Rank the corpus for each query.
+
+        Args:
+            inputs: ``query``.
+            data_samples: B samples. Where one knows its ``video_id``, SVMR is answered too.
+            corpus: The videos, encoded and indexed.
+
+        Returns:
+            The samples with ``pred_vr``, ``pred_vcmr`` and ``pred_svmr``, on the CPU.
+        """
+        queries = self.encode_query(inputs)
+        own = own_places(corpus.corpus, data_samples)
+        with torch.autocast(corpus.device.type, enabled=False):
+            ranked = corpus.rank(queries, own, self.ranking)
+        add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
+        return data_samples
+
+    def _tensors(self, inputs: dict[str, PackedRows]) -> dict[str, Tensor]:
+        """Compute the outputs of queries beside their own videos, for mode ``tensor``."""
+        pairs = self.encode_pair(inputs)
+        start_logits, end_logits = self.paired_logits(pairs)
+        return dict(
+            video_scores=self.retrieval_scores(pairs),
+            start_logits=start_logits,
+            end_logits=end_logits,
+        )
+
+
+def _sources(samples: Sequence[MomentDataSample], places: Tensor) -> Tensor:
+    """(B,) int64, equal where two samples come from the same video."""
+    ids = [sample.get('source_id', sample.get('video_id')) for sample in samples]
+    return places if None in ids else torch.tensor(ids, device=places.device)
+
+
+def _check_width(name: str, features: Tensor, expected: int) -> None:
+    if features.shape[-1] != expected:
+        raise InputError(
+            f'{name} features are {features.shape[-1]} wide and the model was built for '
+            f'{expected}: set query_channels or streams in the model config to the width of your '
+            'features, two more where AppendTEF appends its columns'
+        )
