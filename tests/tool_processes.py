@@ -1,11 +1,23 @@
 """Running the command-line tools as a user does, in processes of their own."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def load_tool(name):
+    """The module `tools/<name>.py`, to call its functions in this process."""
+    path = REPOSITORY / f'tools/{name}.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up there.
+    sys.modules.setdefault(spec.name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tool_process(folder, tool, *args, packages=()):

@@ -9,6 +9,8 @@ from reloclnet_mm.features.h5 import FeatureFile
 from reloclnet_mm.features.packed import PackedFeatures, open_features, verify_packed
 from reloclnet_mm.features.packed_writer import PackingSummary, write_packed
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import writing
+from reloclnet_mm.utils.progress import progress
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,13 +45,9 @@ def pack(source: str, target: str, dtype: str, overwrite: bool) -> None:
 
 
 def read_with_progress(features: FeatureFile | PackedFeatures) -> Iterator[tuple[str, np.ndarray]]:
-    """Each key with its (rows, channels) float32 array; prints a line each tenth of the way."""
-    keys = features.keys()
-    step = -(-len(keys) // 10)
-    for done, key in enumerate(keys, start=1):
+    """Yield each key with its (rows, channels) float32 array, and show how many are done."""
+    for key in progress(features.keys(), 'keys'):
         yield key, features.read(key)
-        if done % step == 0:
-            print(f'{done:,} of {len(keys):,} keys', flush=True)
 
 
 def describe(path: str) -> str:
@@ -82,7 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     with input_errors_end_the_program():
         if args.verify:
             verify(args.verify)
-        else:
+            return
+        with writing(args.target):
             pack(args.source, args.target, args.dtype, args.overwrite)
 
 

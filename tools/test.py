@@ -12,15 +12,15 @@ from reloclnet_mm.utils.cli import (
 )
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line, as mmaction2's."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, which is as mmaction2's."""
     parser = run_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--dump', help='write predictions and truth to this .pkl file')
     parser.add_argument(
         '--submission', help="write the ranked lists to this .json file, in TVR's format"
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -31,14 +31,14 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         extra.append(dict(type='DumpResults', out_file_path=args.dump))
     if args.submission is not None:
         extra.append(dict(type='reloclnet_mm.TVRSubmission', out_file=args.submission))
-    evaluators = cfg.test_evaluator
+    evaluators = cfg.get('test_evaluator') or []
     cfg.test_evaluator = (evaluators if isinstance(evaluators, list) else [evaluators]) + extra
     return cfg
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Build the runner and test."""
-    args = parse_args()
+    args = parse_args(argv)
     with input_errors_end_the_program():
         run_with(merge_args(read_config(args), args), 'test')
 

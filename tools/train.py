@@ -12,8 +12,8 @@ from reloclnet_mm.utils.cli import (
 )
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line, as mmaction2's."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, which is as mmaction2's."""
     parser = run_parser(__doc__)
     parser.add_argument(
         '--resume',
@@ -27,9 +27,9 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
     parser.add_argument('--seed', type=int, help='random seed')
-    parser.add_argument('--diff-rank-seed', action='store_true', help='a seed for each rank')
+    parser.add_argument('--diff-rank-seed', action='store_true', help='a seed for each process')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -57,9 +57,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Build the runner and train."""
-    args = parse_args()
+    args = parse_args(argv)
     with input_errors_end_the_program():
         run_with(merge_args(read_config(args), args), 'train')
 

@@ -3,7 +3,6 @@
 import argparse
 import os
 import os.path as osp
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.utils.config_checks import (
+    building_errors_are_input_errors,
+    check_options,
+    check_settings,
+)
 
 
 @contextmanager
@@ -21,15 +25,19 @@ def input_errors_end_the_program() -> Iterator[None]:
     """Turn an :class:`~reloclnet_mm.errors.InputError` into one message and exit status 1.
 
     A data-loading worker hands its error over with a traceback as text; only the message is kept.
+    Ctrl-C ends the program without a traceback and with status 130, as a shell expects.
     """
     try:
         yield
-    except InputError as e:
-        sys.exit('error: ' + str(e).rsplit('InputError: ', 1)[-1].strip())
+    except InputError as error:
+        sys.exit('error: ' + str(error).rsplit('InputError: ', 1)[-1].strip())
+    except KeyboardInterrupt:
+        print('stopped by the user', file=sys.stderr)
+        sys.exit(130)
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what every mm tool that runs a config accepts."""
+    """Return a parser of what every mm tool that runs a config accepts."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
@@ -45,18 +53,26 @@ def run_parser(description: str) -> argparse.ArgumentParser:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config with what :func:`run_parser` accepts put into it.
+    """Read a config and put into it what :func:`run_parser` accepts.
 
     Raises:
-        InputError: There is no such file.
+        InputError: There is no such file, it is no config, or a setting reaches nothing.
     """
     if not osp.isfile(args.config):
         raise InputError(f'{args.config}: no such file; expected a config, such as relocl_tvr.py')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (SyntaxError, OSError) as error:
+        raise InputError(f'{args.config}: {error}; correct the file') from error
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        check_options(cfg, args.cfg_options)
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError) as error:
+            raise InputError(f'--cfg-options: {error.args[0]}; correct the key') from error
+    check_settings(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -65,35 +81,21 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names, mmengine's own if none.
+    """Build the runner that the config names, or mmengine's own if it names none.
 
     Raises:
-        InputError: A class was given a setting that it does not have.
+        InputError: A constructor does not accept its settings.
     """
-    with unknown_settings_are_input_errors(cfg):
+    with building_errors_are_input_errors(cfg):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def run_with(cfg: Config, method: Literal['train', 'test']) -> None:
-    """Build the runner and train or test; what is built late is checked like what is built first.
+    """Build the runner, then train or test, which builds the data sets and loops.
 
     Raises:
-        InputError: Something of the input cannot be used.
+        InputError: A setting or a file cannot be used.
     """
     runner = build_runner(cfg)
-    with unknown_settings_are_input_errors(cfg):
+    with building_errors_are_input_errors(cfg):
         getattr(runner, method)()
-
-
-@contextmanager
-def unknown_settings_are_input_errors(cfg: Config) -> Iterator[None]:
-    """Turn what Python says of a keyword that a constructor lacks into an error of the config."""
-    try:
-        yield
-    except TypeError as e:
-        if 'class `' in str(e) and re.search('unexpected keyword|takes no arguments', str(e)):
-            raise InputError(
-                f'{cfg.filename}: {e}; expected only settings that the class has. '
-                'Correct the name of the key or remove it'
-            ) from e
-        raise

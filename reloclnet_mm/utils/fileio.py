@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         named = folder if error.filename is None else Path(os.path.realpath(error.filename))
         if not (named.is_relative_to(folder) or folder.is_relative_to(named)):
             raise
-        reason = error.strerror or str(error)
+        # HDF5 puts the system's error number into a text of several lines.
+        number = re.search(r'errno = (\d+)', str(error))
+        reason = os.strerror(int(number[1])) if number else error.strerror or str(error)
         raise InputError(
             f'{path}: cannot be written ({reason}); make room on the disk, check the permissions '
             'of the folder, or choose another place'

@@ -1,10 +1,10 @@
 """What figures of the analysis tools share."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.utils.fileio import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,5 @@ def save(figure: 'Figure', out: Path) -> None:
         raise InputError(
             f'{out}: the suffix is {out.suffix!r}, expected one of {", ".join(formats)}; rename it'
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f'.{out.stem}.tmp{out.suffix}')
-    figure.savefig(unfinished, dpi=100)
-    os.replace(unfinished, out)
+    with replace_file(out) as temporary:
+        figure.savefig(temporary, format=out.suffix[1:], dpi=100)

@@ -1,15 +1,12 @@
 """The planted corpus: layout of the TVR release, determinism, and what was planted where."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import resource
 
 import h5py
 import numpy as np
 import pytest
+from tool_processes import REPOSITORY, load_tool
 
 from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
@@ -24,8 +21,6 @@ from reloclnet_mm.datasets.synthetic import (
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.structures.clips import count_clips
 
-REPOSITORY = Path(__file__).parents[2]
-TOOL = REPOSITORY / 'tools/make_planted_corpus.py'
 REAL = REPOSITORY / '../shared/data/tvr'
 VIDEO_FILE = 'tvr_feature_release/video_feature/tvr_resnet152_rgb_max_i3d_rgb600_avg_cat_cl-1.5.h5'
 SUBTITLE_FILE = (
@@ -45,13 +40,7 @@ SMALL_SETTINGS = PlantedSettings(
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('make_planted_corpus', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up there
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_tool('make_planted_corpus')
 
 
 @pytest.fixture(scope='module')
@@ -309,8 +298,9 @@ def test_an_interrupted_run_leaves_the_old_corpus_whole(tool, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PlantedCorpus, 'query_features', stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as caught:
         tool.main([str(folder), *SMALL, '--overwrite', '--seed', '6'])
+    assert caught.value.code == 130
     assert {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()} == before
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -420,11 +410,28 @@ def test_the_words_of_all_concepts_differ():
     assert len({concept_word(c) for c in range(20_000)}) == 20_000
 
 
-def test_the_command_prints_what_it_wrote(tmp_path):
-    command = [sys.executable, str(TOOL), 'corpus', *SMALL]
-    environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert '60 queries' in done.stdout
-    assert '12 + 6 + 2 videos' in done.stdout
+def test_a_full_disk_ends_with_one_message_and_leaves_the_old_corpus_whole(tool, tmp_path):
+    folder = tmp_path / 'corpus'
+    tool.main([str(folder), *SMALL])
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow over 20 KB, as if the disk were full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(
+            SystemExit, match=r'^error: .*corpus: cannot be written \(File too large'
+        ):
+            tool.main([str(folder), *SMALL, '--overwrite', '--seed', '6'])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_command_prints_what_it_wrote(tool, tmp_path, capsys):
+    tool.main([str(tmp_path / 'corpus'), *SMALL])
+    printed = capsys.readouterr()
+    assert '60 queries' in printed.out
+    assert '12 + 6 + 2 videos' in printed.out
+    assert '20 arrays of (rows, 96) float32' in printed.out
+    assert printed.err == '20 of 20 videos\n'

@@ -5,7 +5,6 @@ folder that tools/dataset_converters/activitynet_text.py has written.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,11 @@ from reloclnet_mm.evaluation.functional import first_moment_hits, first_video_hi
 from reloclnet_mm.evaluation.table import recall_table
 from reloclnet_mm.extraction.subtitles import read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
+<<<<<<< HEAD
 from reloclnet_mm.utils.fileio import write_text
+=======
+from reloclnet_mm.utils.fileio import write_json
+>>>>>>> h-tools
 
 TOP_K = (1, 5, 10, 100)
 IOU_THRESHOLDS = (0.5, 0.7)
@@ -156,7 +159,11 @@ def run(args: argparse.Namespace) -> None:
     print(f'{len(queries.texts)} queries, {len(sentences.texts)} sentences')
     print(recall_table(recalls))
     if args.out:
+<<<<<<< HEAD
         write_text(args.out, json.dumps(recalls, indent=2) + '\n')
+=======
+        write_json(args.out, recalls, indent=2)
+>>>>>>> h-tools
 
 
 def parse_args() -> argparse.Namespace:

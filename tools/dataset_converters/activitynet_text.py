@@ -5,7 +5,6 @@ the queries and their times the answers; those of the other become the video's s
 """
 
 import argparse
-import json
 import math
 import random
 import sys
@@ -19,7 +18,11 @@ from tabulate import tabulate
 from reloclnet_mm.datasets.annotation import read_json
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.subtitles import TimedSentence
+<<<<<<< HEAD
 from reloclnet_mm.utils.fileio import write_jsonl, write_text
+=======
+from reloclnet_mm.utils.fileio import write_json, write_jsonl
+>>>>>>> h-tools
 
 TOLERANCE = 0.05  # seconds that a time may lie past the end of its video
 REVERSED_SUFFIX = '@reversed'
@@ -188,7 +191,11 @@ def write_task(
     write_jsonl(out_dir / 'train.jsonl', train_lines + extra_lines)
     write_jsonl(out_dir / 'val.jsonl', val_lines)
     write_jsonl(out_dir / 'subtitles.jsonl', map(subtitle_line, train + val + extra))
+<<<<<<< HEAD
     write_text(out_dir / 'video2dur_idx.json', json.dumps(index))
+=======
+    write_json(out_dir / 'video2dur_idx.json', index)
+>>>>>>> h-tools
 
 
 def summary(splits: dict[str, list[CorpusVideo]]) -> str:

@@ -1,7 +1,5 @@
 """Writing predictions as TVR's evaluation server reads them."""
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from mmengine.logging import print_log
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import METRICS
+from reloclnet_mm.utils.fileio import write_json
 
 
 def ranked_list(predicted: dict[str, Any] | None) -> list[list[float]]:
@@ -77,9 +76,6 @@ class TVRSubmission(BaseMetric):
                 submission.setdefault(task, []).append(
                     dict(desc_id=result['desc_id'], desc=result['desc'], predictions=predictions)
                 )
-        self.out_file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.out_file.with_name(self.out_file.name + '.tmp')
-        unfinished.write_text(json.dumps(submission), encoding='utf-8')
-        os.replace(unfinished, self.out_file)
+        write_json(self.out_file, submission)
         print_log(f'predictions of {len(results)} queries: {self.out_file}', logger='current')
         return {}
