@@ -228,7 +228,7 @@ def spans_of_a_pair(model, raw, q, v, video_score):
         for i in range(CLIPS[v])
         for j in range(i + 1, min(i + 4, CLIPS[v]))
     ]
-    for i, j, product in spans or [(0, CLIPS[v], start[0] * end[-1])]:
+    for i, j, product in spans or [(0, CLIPS[v], start[0] * end[CLIPS[v] - 1])]:
         probability = float(product)
         score = probability * math.exp(2.0 * video_score)
         yield score, 100 + v, (i * seconds, j * seconds), probability
