@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
+from tiny_corpus import tiny_runner
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.chance import candidate_spans, chance_of_hit, mean_chance
@@ -381,11 +382,25 @@ def test_chance_counts_right_moments_in_several_videos():
         video_ids=torch.tensor([1, 3]), moments=torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     )
     config = dict(type='reloclnet_mm.ChanceRecall', top_k=(1,), iou_thresholds=(0.5,))
-    assert evaluate(config, [query], corpus, (1, 2)) == {
+    expected = {
         'chance/VR/R1': 66.67,
         'chance/SVMR/R1@0.5': 100.0,
         'chance/VCMR/R1@0.5': 66.67,
     }
+    assert evaluate(config, [query], corpus, (1, 2)) == expected
+    query.set_metainfo(dict(video_id=2))
+    found = evaluate(config, [query], corpus, (1, 2))
+    assert found == expected | {'chance/SVMR/R1@0.5': 0.0}
+
+
+def test_chance_is_over_the_spans_of_an_overridden_test_cfg(corpus_folder, tmp_path):
+    chance = dict(type='ChanceRecall', top_k=(1,), iou_thresholds=(0.5,))
+    shipped = tiny_runner(corpus_folder, tmp_path, test_evaluator=[chance]).test()
+    limits = {'model.test_cfg.min_span': 0, 'model.test_cfg.max_span': 1}
+    empty = tiny_runner(corpus_folder, tmp_path, test_evaluator=[chance], **limits).test()
+    assert shipped['chance/SVMR/R1@0.5'] > 0
+    # Spans of which the first clip is the last take no time, so that none of them is right.
+    assert empty['chance/SVMR/R1@0.5'] == empty['chance/VCMR/R1@0.5'] == 0
 
 
 def test_chance_without_a_corpus_loop_says_what_to_set(samples):

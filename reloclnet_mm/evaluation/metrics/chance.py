@@ -72,8 +72,9 @@ class ChanceRecall(BaseMetric):
             }
             videos.append(len(right))
             corpus.append(sum(right.values()))
-            if result['own'] in right:
-                own.append((right[result['own']], len(candidates[result['own']])))
+            if result['own'] is not None:
+                none = np.zeros(len(self.ious), int)
+                own.append((right.get(result['own'], none), len(candidates[result['own']])))
         total = sum(map(len, candidates.values()))
         recalls = {
             f'VR/{recall_name(k, None)}': mean_chance(videos, len(candidates), k)
