@@ -41,8 +41,10 @@ def candidate_spans(num_clips: int, min_span: int, max_span: int) -> NDArray:
         max_span: Smallest j − i that is too long.
 
     Returns:
-        (M, 2) int64; of a video too short for any of them, the whole video (0, num_clips − 1).
+        (M, 2) int64; of a video too short for any of them, the whole video (0, num_clips).
     """
-    start, end = np.triu_indices(num_clips, min(min_span, num_clips - 1))
+    if num_clips <= min_span:
+        return np.array([[0, num_clips]])
+    start, end = np.triu_indices(num_clips, min_span)
     allowed = end - start < max_span
     return np.stack([start[allowed], end[allowed]], 1)
