@@ -2,6 +2,7 @@
 
 import re
 import time
+from itertools import pairwise
 
 import mmengine.config.config as mmengine_config
 import pytest
@@ -97,7 +98,7 @@ def test_slow_iterations_are_logged_by_time(corpus_folder, tmp_path):
     validated = [int(x) for x in re.findall(r'Epoch\(val\) +\[1\]\[(\d)/8\]  +eta', text)]
     for lines in (trained, validated):
         assert len(lines) >= 2
-        assert all(1 <= b - a <= 3 for a, b in zip(lines, lines[1:], strict=False))
+        assert all(1 <= b - a <= 3 for a, b in pairwise(lines))
 
 
 def test_lines_come_by_iterations_or_by_time(monkeypatch):
