@@ -20,11 +20,7 @@ from reloclnet_mm.evaluation.functional import first_moment_hits, first_video_hi
 from reloclnet_mm.evaluation.table import recall_table
 from reloclnet_mm.extraction.subtitles import read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
-<<<<<<< HEAD
-from reloclnet_mm.utils.fileio import write_text
-=======
 from reloclnet_mm.utils.fileio import write_json
->>>>>>> h-tools
 
 TOP_K = (1, 5, 10, 100)
 IOU_THRESHOLDS = (0.5, 0.7)
@@ -86,7 +82,7 @@ def read_queries(task: Path, split: str) -> Queries:
     )
     records = [dataset.get_data_info(index) for index in range(len(dataset))]
     for record in records:
-        if 'gt' not in record:
+        if 'gt_moments' not in record:
             raise InputError(
                 f'{task / split}.jsonl: query {record["query_id"]} has no answer to compare with; '
                 'choose a split with answers'
@@ -94,7 +90,7 @@ def read_queries(task: Path, split: str) -> Queries:
     return Queries(
         [record['query'] for record in records],
         np.array([record['video_id'] for record in records]),
-        [record['gt']['moments'] for record in records],
+        [record['gt_moments'] for record in records],
     )
 
 
@@ -159,11 +155,7 @@ def run(args: argparse.Namespace) -> None:
     print(f'{len(queries.texts)} queries, {len(sentences.texts)} sentences')
     print(recall_table(recalls))
     if args.out:
-<<<<<<< HEAD
-        write_text(args.out, json.dumps(recalls, indent=2) + '\n')
-=======
         write_json(args.out, recalls, indent=2)
->>>>>>> h-tools
 
 
 def parse_args() -> argparse.Namespace:

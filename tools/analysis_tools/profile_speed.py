@@ -14,11 +14,7 @@ from tabulate import tabulate
 from reloclnet_mm.profiling import evaluation, loading, training
 from reloclnet_mm.profiling.harness import Subject, Timing, gemm_rates, measure
 from reloclnet_mm.utils.cli import input_errors_end_the_program
-<<<<<<< HEAD
-from reloclnet_mm.utils.fileio import write_text
-=======
 from reloclnet_mm.utils.fileio import write_json
->>>>>>> h-tools
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'relocl_tvr.py'
 Record = dict[str, Any]
@@ -253,11 +249,7 @@ def main() -> None:
                 if name != 'run'
             }
             about = dict(torch=torch.__version__, machine=platform.machine(), settings=settings)
-<<<<<<< HEAD
-            write_text(args.out, json.dumps(about | record, indent=1) + '\n')
-=======
             write_json(args.out, about | record, indent=1)
->>>>>>> h-tools
 
 
 if __name__ == '__main__':
