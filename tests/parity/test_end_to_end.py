@@ -82,11 +82,10 @@ def official_config(repository, golden, work_dir):
         data_root=str(golden),
         feature_files=dict(video='video.h5', subtitle='sub.h5', query='query.h5'),
         channels=feature_widths(model),
-        video_index='video2dur_idx.json',
     )
-    corpus_files = {**files, 'ann_file': files['video_index']}
-    corpus_files.pop('video_index')
-    corpus = dict(num_workers=0, dataset=corpus_files)
+    index = dict(video_index='video2dur_idx.json')
+    corpus = dict(num_workers=0, dataset={**files, 'reader': index})
+    reader = {split: {**index, 'ann_file': f'{split}.jsonl'} for split in ('train', 'val')}
     loading = dict(num_workers=0, persistent_workers=False)
     cfg.merge_from_dict(
         dict(
@@ -96,10 +95,10 @@ def official_config(repository, golden, work_dir):
                 **loading,
                 batch_size=settings['train']['batch_size'],
                 sampler=dict(shuffle=settings['train']['shuffle']),
-                dataset={**files, 'ann_file': 'train.jsonl'},
+                dataset={**files, 'reader': reader['train']},
             ),
-            val_dataloader=dict(**loading, dataset={**files, 'ann_file': 'val.jsonl'}),
-            test_dataloader=dict(**loading, dataset={**files, 'ann_file': 'val.jsonl'}),
+            val_dataloader=dict(**loading, dataset={**files, 'reader': reader['val']}),
+            test_dataloader=dict(**loading, dataset={**files, 'reader': reader['val']}),
             val_corpus_dataloader=corpus,
             test_corpus_dataloader=corpus,
             train_cfg=dict(max_epochs=settings['train']['epochs'], val_interval=1000),

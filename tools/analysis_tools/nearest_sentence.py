@@ -88,7 +88,7 @@ def read_queries(task: Path, split: str) -> Queries:
     )
     records = [dataset.get_data_info(index) for index in range(len(dataset))]
     for record in records:
-        if 'gt' not in record:
+        if 'gt_moments' not in record:
             raise InputError(
                 f'{task / split}.jsonl: query {record["query_id"]} has no answer to compare with; '
                 'choose a split with answers'
@@ -96,7 +96,7 @@ def read_queries(task: Path, split: str) -> Queries:
     return Queries(
         [record['query'] for record in records],
         np.array([record['video_id'] for record in records]),
-        [record['gt']['moments'] for record in records],
+        [record['gt_moments'] for record in records],
     )
 
 
