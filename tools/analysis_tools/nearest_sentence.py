@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reloclnet_mm.datasets import TVRDataset
-from reloclnet_mm.datasets.annotation import read_video_index
+from reloclnet_mm.datasets.readers import TVRReader
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.functional import (
     moment_hits,
@@ -62,41 +61,48 @@ class Queries:
     moments: list[NDArray]
 
 
+def make_reader(task: Path, split: str) -> TVRReader:
+    """Make the reader of a split of the task."""
+    return TVRReader(
+        data_root=str(task),
+        ann_file=f'{split}.jsonl',
+        video_index='video2dur_idx.json',
+        split=split,
+    )
+
+
 def read_sentences(task: Path, split: str) -> Sentences:
-    """The subtitle sentences of a split's videos."""
+    """Read the subtitle sentences of a split's videos."""
     subtitles = read_subtitles(task / 'subtitles.jsonl')
-    videos = read_video_index(task / 'video2dur_idx.json', split)
     found = [
         (sentence.text, video.video_id, (sentence.start, sentence.end))
-        for name, video in videos.items()
+        for name, video in make_reader(task, split).videos().items()
         for sentence in subtitles.get(name, ())
     ]
     if not found:
-        raise InputError(f'{task / "subtitles.jsonl"}: no sentence for any video of split {split}')
+        raise InputError(
+            f'{task / "subtitles.jsonl"}: no sentence for any video of split {split}; expected the '
+            'video names of video2dur_idx.json'
+        )
     texts, video_ids, moments = zip(*found, strict=True)
     return Sentences(list(texts), np.array(video_ids), np.array(moments))
 
 
 def read_queries(task: Path, split: str) -> Queries:
-    """The queries of a split."""
-    dataset = TVRDataset(
-        data_root=str(task),
-        ann_file=f'{split}.jsonl',
-        video_index='video2dur_idx.json',
-        split=split,
-        feature_files={},
-    )
-    records = [dataset.get_data_info(index) for index in range(len(dataset))]
-    for record in records:
-        if 'gt_moments' not in record:
+    """Read the queries of a split."""
+    reader = make_reader(task, split)
+    videos = reader.videos()
+    queries = reader.queries(videos)
+    for query in queries:
+        if not query.moments:
             raise InputError(
-                f'{task / split}.jsonl: query {record["query_id"]} has no answer to compare with; '
-                'choose a split with answers'
+                f'{query.where}: query {query.query_id} has no answer to compare with; choose a '
+                'split with answers'
             )
     return Queries(
-        [record['query'] for record in records],
-        np.array([record['video_id'] for record in records]),
-        [record['gt_moments'] for record in records],
+        [query.text for query in queries],
+        np.array([videos[query.video_name].video_id for query in queries]),
+        [np.array([(m.start, m.end) for m in query.moments]) for query in queries],
     )
 
 
