@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tool_processes import load_tool
 
-from reloclnet_mm.features.packed import PackedFeatures
+from reloclnet_mm.features import PackedFeatures, open_features
 
 
 @pytest.fixture(scope='module')
@@ -58,16 +58,27 @@ def test_a_store_is_replaced_only_with_overwrite(run, folder):
     run('video.h5', 'video.pack', '--dtype', 'float16')
     with pytest.raises(SystemExit, match=r'^error: video\.pack: already there'):
         run('video.h5', 'video.pack')
-    assert PackedFeatures(folder / 'video.pack').rows.dtype == np.float16
+    assert PackedFeatures(folder / 'video.pack').dtype == np.float16
     assert 'nothing was rounded' in run('video.h5', 'video.pack', '--overwrite')
-    assert PackedFeatures(folder / 'video.pack').rows.dtype == np.float32
+    assert PackedFeatures(folder / 'video.pack').dtype == np.float32
 
 
 def test_a_store_can_be_packed_again_into_itself(run, folder):
     run('video.h5', 'video.pack')
-    expected = PackedFeatures(folder / 'video.pack').rows.astype(np.float16)
+    expected = np.load(folder / 'video.pack/rows.npy').astype(np.float16)
     run('video.pack', 'video.pack', '--dtype', 'float16', '--overwrite')
-    np.testing.assert_array_equal(PackedFeatures(folder / 'video.pack').rows, expected)
+    np.testing.assert_array_equal(np.load(folder / 'video.pack/rows.npy'), expected)
+
+
+def test_settings_of_the_features_are_kept(run, folder):
+    with h5py.File(folder / 'video.h5', 'r+') as file:
+        file.attrs.update(clip_length=1.5, encoder='words', sizes=[1, 2])
+    run('video.h5', 'video.pack')
+    run('video.pack', 'again.pack')
+    for name in ('video.h5', 'video.pack', 'again.pack'):
+        attributes = open_features(folder / name).attributes
+        assert attributes == dict(clip_length=1.5, encoder='words')
+        assert type(attributes['clip_length']) is float
 
 
 def test_verification_says_whether_a_store_is_as_it_was_packed(run, folder):
