@@ -32,13 +32,14 @@ INFERENCERS = _child(root.INFERENCERS, 'engine')
 
 DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
+# Readers of annotation.
+TASK_UTILS = _child(root.TASK_UTILS, 'datasets.readers')
 
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets.transforms')
 
 MODELS = _child(root.MODELS, 'models')
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'models')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'models')
-TASK_UTILS = _child(root.TASK_UTILS, 'models')
 
 METRICS = _child(root.METRICS, 'evaluation')
 EVALUATOR = _child(root.EVALUATOR, 'evaluation')

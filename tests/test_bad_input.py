@@ -59,7 +59,7 @@ def read_queries(folder, *pipeline, **others):
 def test_a_missing_annotation(corpus_folder):
     path = corpus_folder / 'train.jsonl'
     path.unlink()
-    assert_stops(lambda: read_queries(corpus_folder), path, 'no such file', 'ann_file')
+    assert_stops(lambda: read_queries(corpus_folder), path, 'no such file', 'data_root')
 
 
 def test_a_missing_video_index(corpus_folder):
@@ -71,9 +71,9 @@ def test_a_missing_video_index(corpus_folder):
 
 def test_a_missing_split(corpus_folder):
     assert_stops(
-        lambda: read_all(corpus_dataset(corpus_folder, split='nowhere')),
+        lambda: read_all(corpus_dataset(corpus_folder, 'nowhere')),
         corpus_folder / INDEX,
-        "found ['train', 'val']",
+        "found the splits ['train', 'val']",
         "expected a split 'nowhere'",
     )
 
@@ -84,7 +84,7 @@ def test_a_video_index_that_is_no_json(corpus_folder):
     assert_stops(lambda: read_queries(corpus_folder), path, 'not a JSON file')
 
 
-@pytest.mark.parametrize('entry', [[5.0], 7, ['long', 1], None, [0.0, 1], [float('inf'), 1]])
+@pytest.mark.parametrize('entry', [[5.0], 7, ['long', 1], None, [0.0, 1], [1.0, 2.5], [1.0, True]])
 def test_a_wrong_entry_of_the_video_index(corpus_folder, entry):
     path = corpus_folder / INDEX
     index = json.loads(path.read_text())
@@ -120,7 +120,7 @@ def test_a_feature_file_that_is_no_h5(corpus_folder):
 def test_a_stream_without_a_feature_file_in_the_config(corpus_folder):
     files = dict(query=FILES['query'])
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_VIDEO, feature_files=files),
+        lambda: read_queries(corpus_folder, LOAD_VIDEO, feature_files=files, channels={}),
         'LoadClipFeatures',
         "feature_files for ['query']",
         "expected 'video'",
@@ -222,12 +222,12 @@ def test_a_moment_that_is_no_pair_of_numbers(corpus_folder, moment):
     lines = read_lines(corpus_folder / 'train.jsonl')
     lines[2]['ts'] = moment
     write_lines(corpus_folder / 'train.jsonl', lines)
-    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:3', 'expected [start, end]')
+    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:3', 'ts', 'found', 'expected')
 
 
 def test_a_moment_that_is_not_a_number_at_all(corpus_folder):
     edit_line(corpus_folder / 'train.jsonl', 3, ts=[float('nan'), 2.0])
-    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:3', 'nan')
+    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:3', 'NaN')
 
 
 def test_moments_a_little_past_the_end_are_cut_and_counted(corpus_folder, warnings_logged):
@@ -237,7 +237,7 @@ def test_moments_a_little_past_the_end_are_cut_and_counted(corpus_folder, warnin
     np.testing.assert_array_equal(samples[2]['gt']['moments'], [[10.0, 16.5]])
     np.testing.assert_array_equal(samples[3]['gt']['moments'], [[3.0, 16.5]])
     path = corpus_folder / 'train.jsonl'
-    assert warnings_logged == [f'{path}: a moment past the end of its video was cut: 2 queries']
+    assert warnings_logged == [f'{path}: a moment past the end of its video was cut: 2']
 
 
 def test_a_clean_annotation_logs_no_repair(corpus_folder, warnings_logged):
@@ -247,7 +247,9 @@ def test_a_clean_annotation_logs_no_repair(corpus_folder, warnings_logged):
 
 def test_a_query_id_that_stands_twice(corpus_folder):
     edit_line(corpus_folder / 'train.jsonl', 4, desc_id=1)
-    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:4', 'query id 1', 'line 2')
+    assert_stops(
+        lambda: read_queries(corpus_folder), 'train.jsonl:4', 'query id 1', 'train.jsonl:2'
+    )
 
 
 def test_a_video_that_is_not_in_the_index(corpus_folder):
@@ -258,19 +260,19 @@ def test_a_video_that_is_not_in_the_index(corpus_folder):
         "video 'zz'",
         "split 'train'",
         corpus_folder / INDEX,
-        '4 videos',
+        'the 4 videos',
     )
 
 
 def test_a_moment_without_a_video(corpus_folder):
     edit_line(corpus_folder / 'train.jsonl', 4, vid_name=None)
-    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:4', "'ts'", "'vid_name'")
+    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:4', 'a moment and no video')
 
 
 @pytest.mark.parametrize('key', ['desc', 'desc_id'])
 def test_a_line_without_a_needed_key(corpus_folder, key):
     edit_line(corpus_folder / 'train.jsonl', 4, **{key: None})
-    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:4', f'expected {key!r}')
+    assert_stops(lambda: read_queries(corpus_folder), 'train.jsonl:4', f'required field {key!r}')
 
 
 @pytest.mark.parametrize('line', ['{"desc": "cut off', '[1, 2]', '7', 'plain text'])
@@ -290,7 +292,7 @@ def test_a_line_in_another_encoding(corpus_folder):
 def test_an_annotation_without_queries(corpus_folder):
     path = corpus_folder / 'train.jsonl'
     path.write_text('\n')
-    with pytest.raises(InputError, match=f'{path}: no query in the file; expected one a line'):
+    with pytest.raises(InputError, match=f'{path}: no query in the file; give one with queries'):
         read_queries(corpus_folder)
 
 
@@ -317,16 +319,22 @@ def test_a_stream_to_normalize_that_is_not_loaded(corpus_folder):
 @pytest.mark.parametrize(
     ('videos', 'finding'),
     [
-        ([], 'list'),
-        (3, 'int'),
-        ({}, 'dict'),
-        ({'v': dict(duration=9.0, timestamps=[[0, 1]])}, "found no ['sentences']"),
-        ({'v': [1]}, 'list'),
+        ([], "expected 'object', got 'array'"),
+        (3, "found 3: expected 'object', got 'int'"),
+        ({}, 'no video in the file'),
+        ({'v': dict(duration=9.0, timestamps=[[0, 1]])}, "required field 'sentences'"),
+        ({'v': [1]}, "video 'v': found [1]: expected 'object', got 'array'"),
         ({'v': dict(duration='9', timestamps=[[0, 1]], sentences=['x'])}, "'9'"),
-        ({'v': dict(duration=0.0, timestamps=[[0, 1]], sentences=['x'])}, '0.0'),
+        (
+            {'v': dict(duration=0.0, timestamps=[[0, 1]], sentences=['x'])},
+            "found 0.0 at duration: expected 'float' > 0.0",
+        ),
         ({'v': dict(duration=9.0, timestamps=[[0, 1], [1, 2]], sentences=['x'])}, '2 timestamps'),
         ({'v': dict(duration=9.0, timestamps=[[1]], sentences=['x'])}, '[1]'),
-        ({'v': dict(duration=9.0, timestamps=[['0', 'a']], sentences=['x'])}, "'a'"),
+        (
+            {'v': dict(duration=9.0, timestamps=[['0', 'a']], sentences=['x'])},
+            "'0' at timestamps[0][0]",
+        ),
         ({'v': dict(duration=9.0, timestamps=[[4, 30]], sentences=['x'])}, '[4.0, 30.0]'),
     ],
 )
@@ -334,7 +342,9 @@ def test_a_wrong_entry_of_activitynet_captions(tmp_path, videos, finding):
     path = tmp_path / 'captions.json'
     path.write_text(json.dumps(videos))
     config = dict(
-        type='reloclnet_mm.ActivityNetCaptionsDataset', ann_file=str(path), feature_files={}
+        type='reloclnet_mm.QueryDataset',
+        reader=dict(type='reloclnet_mm.ActivityNetCaptionsReader', ann_file=str(path)),
+        feature_files={},
     )
     with pytest.raises(InputError) as caught:
         read_all(config)
@@ -343,7 +353,7 @@ def test_a_wrong_entry_of_activitynet_captions(tmp_path, videos, finding):
 
 
 def test_a_video_of_the_queries_that_is_not_in_the_corpus(corpus_folder, tmp_path):
-    corpus = dict(dataset=dict(split='train'))
+    corpus = dict(dataset=dict(reader=dict(split='train')))
     assert_stops(
         lambda: tiny_runner(corpus_folder, tmp_path / 'run', test_corpus_dataloader=corpus).test(),
         corpus_folder / 'val.jsonl',
@@ -461,10 +471,8 @@ def our_classes():
 
 
 NEEDED = dict(
-    TVRDataset=dict(video_index='x', split='x', ann_file='x', feature_files={}),
-    TVRCorpusDataset=dict(split='x', ann_file='x', feature_files={}),
-    ActivityNetCaptionsDataset=dict(ann_file='x', feature_files={}),
-    ActivityNetCaptionsCorpusDataset=dict(ann_file='x', feature_files={}),
+    QueryDataset=dict(reader={}, feature_files={}),
+    CorpusDataset=dict(reader={}, feature_files={}),
     BertLinearLR=dict(optimizer=None, end=3),
 )
 
@@ -492,7 +500,10 @@ def test_unknown_settings_of_the_test_are_an_error():
     [
         (tiny_model(padding='reflect'), ['ReLoCLNet', "'reflect'", "'independent' or 'official'"]),
         (dict(type='RankingLoss', kind='soft'), ['RankingLoss', "'soft'", "'hinge' or 'lse'"]),
-        (dict(type='RankingLoss', pool_size=0), ['RankingLoss', 'pool_size is 0', '1 or more']),
+        (
+            dict(type='RankingLoss', pool_size=0),
+            ['RankingLoss', 'pool_size is 0', 'a whole number ≥ 1'],
+        ),
         (tiny_model(embed_dims=10, num_heads=3), ['embed_dims 10', 'num_heads 3']),
         (tiny_model(streams={}), ['one or two streams']),
         (tiny_model(test_cfg=dict(min_span=4, max_span=4)), ['min_span 4', 'max_span 4']),

@@ -46,12 +46,12 @@ def test_our_types_are_found_from_mmengine_without_imports():
     assert look_up(
         'mmengine',
         'MODELS:reloclnet_mm.ReLoCLNet',
-        'DATASETS:reloclnet_mm.TVRDataset',
+        'DATASETS:reloclnet_mm.QueryDataset',
         'LOOPS:reloclnet_mm.CorpusValLoop',
         'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR',
     ) == {
         'MODELS:reloclnet_mm.ReLoCLNet': 'reloclnet_mm.models.reloclnet.ReLoCLNet',
-        'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
+        'DATASETS:reloclnet_mm.QueryDataset': 'reloclnet_mm.datasets.base.QueryDataset',
         'LOOPS:reloclnet_mm.CorpusValLoop': 'reloclnet_mm.engine.loops.corpus_loops.CorpusValLoop',
         'PARAM_SCHEDULERS:reloclnet_mm.BertLinearLR': (
             'reloclnet_mm.engine.optimizers.schedulers.BertLinearLR'
@@ -65,14 +65,14 @@ def test_our_types_are_found_from_mmaction_without_imports():
     assert look_up(
         'mmaction',
         'TRANSFORMS:reloclnet_mm.PoolClips',
-        'DATASETS:reloclnet_mm.TVRDataset',
+        'DATASETS:reloclnet_mm.QueryDataset',
         'HOOKS:reloclnet_mm.HardNegativeHook',
         'METRICS:reloclnet_mm.MomentRecall',
     ) == {
         'TRANSFORMS:reloclnet_mm.PoolClips': (
             'reloclnet_mm.datasets.transforms.processing.PoolClips'
         ),
-        'DATASETS:reloclnet_mm.TVRDataset': 'reloclnet_mm.datasets.tvr.TVRDataset',
+        'DATASETS:reloclnet_mm.QueryDataset': 'reloclnet_mm.datasets.base.QueryDataset',
         'HOOKS:reloclnet_mm.HardNegativeHook': (
             'reloclnet_mm.engine.hooks.hard_negatives.HardNegativeHook'
         ),
@@ -138,7 +138,7 @@ def test_every_config_encodes_a_corpus_as_it_trains(path):
     training = [t for t in training if t['type'] != 'MomentToSpan' and t.get('names') != ['query']]
     for corpus in (cfg.val_corpus_dataloader, cfg.test_corpus_dataloader):
         assert list(corpus.dataset.pipeline) == training
-        assert corpus.split == 'val'
+        assert corpus.reader.split == 'val'
         assert corpus.channels == cfg.val_dataloader.dataset.channels
         assert corpus.data_root == cfg.val_dataloader.dataset.data_root
-        assert corpus.ann_file == cfg.val_dataloader.dataset.video_index
+        assert corpus.reader.video_index == cfg.val_dataloader.dataset.reader.video_index

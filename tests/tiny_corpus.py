@@ -96,20 +96,27 @@ def edit_features(path, key, rows):
             file[key] = rows
 
 
-def files_of(folder):
-    """Settings that both data sets have."""
-    return dict(data_root=str(folder), feature_files=FILES, channels=CHANNELS)
+def files_of(folder, pipeline=()):
+    """Settings that both data sets have; the files are those of the streams that are loaded."""
+    loaded = [t['stream'] for t in pipeline if t['type'].endswith('LoadClipFeatures')]
+    names = ['query', *loaded] if loaded else FILES
+    files, channels = ({name: x[name] for name in names} for x in (FILES, CHANNELS))
+    return dict(data_root=str(folder), feature_files=files, channels=channels)
+
+
+def reader(split, queries=True):
+    """Config of the reader of a split."""
+    files = dict(ann_file=f'{split}.jsonl') if queries else {}
+    return dict(type='reloclnet_mm.TVRReader', video_index=INDEX, split=split, **files)
 
 
 def query_dataset(folder, split='train', pipeline=(), **others):
     """Config of the data set of queries."""
     settings = dict(
-        type='reloclnet_mm.TVRDataset',
-        ann_file=f'{split}.jsonl',
-        video_index=INDEX,
-        split=split,
+        type='reloclnet_mm.QueryDataset',
+        reader=reader(split),
         pipeline=list(pipeline),
-        **files_of(folder),
+        **files_of(folder, pipeline),
     )
     return settings | others
 
@@ -117,11 +124,10 @@ def query_dataset(folder, split='train', pipeline=(), **others):
 def corpus_dataset(folder, split='val', pipeline=(), **others):
     """Config of the data set of videos."""
     settings = dict(
-        type='reloclnet_mm.TVRCorpusDataset',
-        ann_file=INDEX,
-        split=split,
+        type='reloclnet_mm.CorpusDataset',
+        reader=reader(split, queries=False),
         pipeline=list(pipeline),
-        **files_of(folder),
+        **files_of(folder, pipeline),
     )
     return settings | others
 
@@ -152,10 +158,9 @@ def tiny_config(folder, work_dir, epochs=1):
     cfg = Config.fromfile(CONFIG)
     loading = dict(num_workers=0, persistent_workers=False)
     dataset = files_of(folder)
-    corpus = dict(num_workers=0, dataset=dataset | dict(ann_file=INDEX))
+    corpus = dict(num_workers=0, dataset=dataset | dict(reader=dict(video_index=INDEX)))
     queries = {
-        split: dict(**loading, dataset=dataset | dict(ann_file=f'{split}.jsonl', video_index=INDEX))
-        for split in NUM_CLIPS
+        split: dict(**loading, dataset=dataset | dict(reader=reader(split))) for split in NUM_CLIPS
     }
     model = {name: x for name, x in tiny_model().items() if not isinstance(x, dict)}
     cfg.merge_from_dict(

@@ -1,35 +1,41 @@
-"""What the data sets of queries share."""
+"""Data sets of queries and of videos, for all layouts of annotation."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.logging import print_log
 
+from reloclnet_mm.datasets.readers import AnnotationReader, Query, Video
 from reloclnet_mm.datasets.samplers import seeded
+from reloclnet_mm.datasets.transforms.loading import LoadClipFeatures
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import DATASETS, TASK_UTILS
 
 
 class FeatureDataset(BaseDataset):
     """A data set whose samples come with feature files.
 
     Args:
-        ann_file: Annotation, below ``data_root``.
+        reader: Config of the reader of the annotation; it gets ``data_root`` too.
         feature_files: ``query`` and stream names to h5 files or packed stores, below ``data_root``.
         channels: ``query`` and stream names to the width that features must have; None: any.
         pipeline: Transforms.
         data_root: Folder of the files.
-        metainfo: Of mmengine's BaseDataset.
+        metainfo: Passed to mmengine's BaseDataset.
         indices: Use only these samples, or the first so many.
-        test_mode: Of mmengine's BaseDataset.
+        test_mode: Passed to mmengine's BaseDataset.
         lazy_init: Read the annotation at first use.
+
+    Raises:
+        InputError: The annotation cannot be used, ``channels`` names what has no file, or
+            ``feature_files`` a stream that the pipeline does not load beside another.
     """
 
     def __init__(
         self,
         *,
-        ann_file: str,
+        reader: dict[str, Any],
         feature_files: dict[str, str],
         channels: dict[str, int] | None = None,
         pipeline: Sequence[dict | Callable] = (),
@@ -39,9 +45,15 @@ class FeatureDataset(BaseDataset):
         test_mode: bool = False,
         lazy_init: bool = False,
     ) -> None:
+        self.reader = dict(reader)
         self.channels = dict(channels or {})
+        unknown = sorted(self.channels.keys() - feature_files.keys())
+        if unknown:
+            raise InputError(
+                f'{type(self).__name__}: channels has {unknown}, which feature_files '
+                f'{sorted(feature_files)} has not; correct the name or remove it'
+            )
         super().__init__(
-            ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
             data_prefix=dict(feature_files),
@@ -50,18 +62,45 @@ class FeatureDataset(BaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
+        self._check_streams()
+
+    def _check_streams(self) -> None:
+        steps = self.pipeline.transforms
+        loaded = [step.stream for step in steps if isinstance(step, LoadClipFeatures)]
+        unused = sorted(self.data_prefix.keys() - {'query', *loaded})
+        if loaded and unused:
+            raise InputError(
+                f'{type(self).__name__}: feature_files has {unused}, which no LoadClipFeatures of '
+                f'the pipeline loads (it loads {loaded}); correct the name, remove the file or '
+                'add a transform'
+            )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Read and check the annotation; a record is a sample.
+
+        Raises:
+            InputError: A file, an entry or a moment cannot be used.
+        """
+        reader = TASK_UTILS.build(dict(self.reader, data_root=self.data_root))
+        self.ann_file, records = self._read(reader)
+        return records
+
+    def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
+        """Return the file of the samples, for messages, and their records."""
+        raise NotImplementedError
 
     def __getitem__(self, idx: int) -> Any:
-        """A sample through the pipeline, with the random numbers of its own if the index says so.
+        """Return a sample after the pipeline.
 
         Args:
-            idx: Of the sample; see :class:`~reloclnet_mm.datasets.samplers.SeededSampler`.
+            idx: Number of the sample. A :class:`~reloclnet_mm.datasets.samplers.SeededSampler`
+                gives one that also sets the random numbers.
         """
         with seeded(idx):
             return super().__getitem__(idx)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """One record with the paths of its feature files and their widths."""
+        """Return a record with the paths of its feature files and their widths."""
         return {
             **super().get_data_info(idx),
             'feature_files': self.data_prefix,
@@ -69,12 +108,41 @@ class FeatureDataset(BaseDataset):
         }
 
     def video_ids(self) -> dict[int, str]:
-        """Video id to name, of all samples that name their video."""
+        """Return the name of each video that a sample names, by id."""
         infos = (self.get_data_info(i) for i in range(len(self)))
         return {info['video_id']: info['video_name'] for info in infos if 'video_id' in info}
 
 
-    def check_corpus(self, corpus: 'FeatureDataset') -> None:
+@DATASETS.register_module()
+class CorpusDataset(FeatureDataset):
+    """The videos that a reader lists, in its order; see :class:`FeatureDataset`."""
+
+    def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
+        return reader.video_index, [_video_record(video) for video in reader.videos().values()]
+
+
+@DATASETS.register_module()
+class QueryDataset(FeatureDataset):
+    """The queries that a reader lists, in its order; see :class:`FeatureDataset`.
+
+    A record has the query's id, text and type, its own video and, as ``gt``, the truth in the
+    form of :class:`~reloclnet_mm.structures.MomentDataSample`, each where the annotation has it.
+    """
+
+    def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
+        videos = reader.videos()
+        queries = reader.queries(videos)
+        self._names = {video.video_id: name for name, video in videos.items()}
+        return reader.ann_file, [_query_record(query, videos) for query in queries]
+
+    def video_ids(self) -> dict[int, str]:
+        """Return the name of each video that a query or its truth names, by id."""
+        infos = [self.get_data_info(i) for i in range(len(self))]
+        own = (info['video_id'] for info in infos if 'video_id' in info)
+        right = (number for info in infos if 'gt' in info for number in info['gt']['video_ids'])
+        return {number: self._names[number] for number in dict.fromkeys([*own, *map(int, right)])}
+
+    def check_corpus(self, corpus: FeatureDataset) -> None:
         """Check that a corpus has the videos of these queries, under the same ids and names.
 
         Args:
@@ -87,57 +155,40 @@ class FeatureDataset(BaseDataset):
         wrong = {i: name for i, name in self.video_ids().items() if there.get(i) != name}
         if wrong:
             video_id, name = next(iter(wrong.items()))
+            other = f'{there[video_id]!r}' if video_id in there else 'no video'
             raise InputError(
                 f'{self.ann_file}: {len(wrong)} videos of its queries, such as {name!r} (id '
-                f'{video_id}), are not in the corpus {corpus.ann_file}, which has '
-                f'{there.get(video_id)!r} under that id; evaluate with the corpus of the same split'
+                f'{video_id}), are not in the corpus {corpus.ann_file}, which has {other} under '
+                'that id; evaluate with the corpus of the same split'
             )
 
 
-class MomentRetrievalDataset(FeatureDataset):
-    """A data set of queries; subclasses read a layout of annotation.
-
-    Args:
-        end_tolerance: Seconds that a moment may reach past its video's end; it is cut there and
-            counted. Beyond, it is an error.
-        **others: Of :class:`FeatureDataset`.
-    """
-
-    def __init__(self, *, end_tolerance: float = 1.0, **others: Any) -> None:
-        self.end_tolerance = end_tolerance
-        super().__init__(**others)
-
-    def log_repairs(self, repairs: dict[str, int]) -> None:
-        """Say how many records were repaired, by kind of repair."""
-        for what, count in repairs.items():
-            if count:
-                print_log(
-                    f'{self.ann_file}: {what}: {count} queries',
-                    logger='current',
-                    level=logging.WARNING,
-                )
+def _video_record(video: Video) -> dict[str, Any]:
+    return dict(
+        video_name=video.name,
+        video_id=video.video_id,
+        source_id=video.source_id,
+        duration=video.duration,
+    )
 
 
-class UniqueQueryIds:
-    """Finds a query id that stands twice in a file.
-
-    Args:
-        path: The file, for the message.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._lines: dict[str, int] = {}
-
-    def add(self, query_id: Any, line: int) -> None:
-        """Note a query id and its line.
-
-        Raises:
-            InputError: The id was there before.
-        """
-        first = self._lines.setdefault(str(query_id), line)
-        if first != line:
-            raise InputError(
-                f'{self.path}:{line}: query id {query_id!r} stands in line {first} too; expected '
-                'each id once, for features and predictions are found by it. Renumber or remove one'
-            )
+def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
+    record = dict(query_id=query.query_id, query=query.text)
+    if query.query_type is not None:
+        record['query_type'] = query.query_type
+    if query.video_name is not None:
+        record |= _video_record(videos[query.video_name])
+    if query.moments:
+        moments = query.moments
+        record['gt'] = dict(
+            video_ids=np.array([videos[x.video_name].video_id for x in moments], np.int64),
+            moments=np.array([(x.start, x.end) for x in moments], np.float64),
+        )
+        for name, field, dtype in (
+            ('annotators', 'annotator', np.int64),
+            ('relevance', 'relevance', np.float64),
+        ):
+            values = [getattr(moment, field) for moment in moments]
+            if None not in values:
+                record['gt'][name] = np.array(values, dtype)
+    return record

@@ -1,53 +1,52 @@
-"""What feature extraction reads of TVR-layout files: query texts and the corpus's durations."""
+"""What feature extraction reads of annotation files: texts of queries and durations of videos."""
 
 import os
 from collections.abc import Iterable
 
-from reloclnet_mm.datasets.annotation import read_json, read_jsonl, read_video_index
+from reloclnet_mm.datasets.readers import AnnotationReader
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import TASK_UTILS
 
 
-def read_query_texts(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
-    """The queries of annotation files.
+def read_query_texts(
+    paths: Iterable[str | os.PathLike], reader: str = 'TVRReader'
+) -> dict[str, str]:
+    """Return the stripped text of each query by ``str(query_id)``, the key of its features.
 
-    Returns:
-        Stripped texts by query id, which is ``str(desc_id)``, the key of query features.
+    Args:
+        paths: Annotation files.
+        reader: Type of the reader of their layout.
+
+    Raises:
+        InputError: A file cannot be used, or an id is in two of them.
     """
     texts: dict[str, str] = {}
     for path in paths:
-        for line, entry in read_jsonl(path):
-            place = f'{path}:{line}'
-            query_id, text = entry.get('desc_id'), entry.get('desc')
-            if not isinstance(query_id, int | str) or not isinstance(text, str):
-                raise InputError(
-                    f'{place}: found the keys {sorted(entry)}, expected "desc_id" (number) and '
-                    '"desc" (text); mend the line'
-                )
-            if not text.strip():
-                raise InputError(f'{place}: query {query_id} is empty; give it words or remove it')
-            if str(query_id) in texts:
-                raise InputError(f'{place}: desc_id {query_id} occurs twice; ids must be unique')
-            texts[str(query_id)] = text.strip()
-    if not texts:
-        raise InputError(f'{", ".join(map(str, paths))}: no queries; expected one a line')
+        found = _reader(reader, ann_file=path).texts()
+        for query_id in texts.keys() & found.keys():
+            raise InputError(
+                f'{path}: query id {query_id} is in an earlier file too; ids must be unique, for '
+                'features are found by them. Renumber one of the files'
+            )
+        texts |= found
     return texts
 
 
-def read_video_durations(path: str | os.PathLike) -> dict[str, float]:
-    """The duration in seconds of every video of every split of a ``video2dur_idx.json``."""
-    splits = read_json(path)
-    if not isinstance(splits, dict) or not all(isinstance(s, dict) for s in splits.values()):
-        raise InputError(
-            f'{path}: not a video index; expected {{split: {{video name: [duration, index]}}}}'
-        )
-    durations: dict[str, float] = {}
-    for split in splits:
-        for name, video in read_video_index(path, split).items():
-            if durations.setdefault(name, video.duration) != video.duration:
-                raise InputError(
-                    f'{path}: video {name} lasts {video.duration} s in {split}, '
-                    f'{durations[name]} s in another split; mend one of them'
-                )
-    if not durations:
-        raise InputError(f'{path}: no videos; expected {{split: {{name: [duration, index]}}}}')
-    return durations
+def read_video_durations(path: str | os.PathLike, reader: str = 'TVRReader') -> dict[str, float]:
+    """Return the duration in seconds of every video of a file, by name.
+
+    Args:
+        path: File that lists the videos; of TVR's layout, those of every split are read.
+        reader: Type of the reader of its layout.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    videos = _reader(reader, video_index=path).videos()
+    return {name: video.duration for name, video in videos.items()}
+
+
+def _reader(kind: str, **files: str | os.PathLike) -> AnnotationReader:
+    # A prefix makes the type known wherever the default scope is another package's.
+    kind = kind if '.' in kind else f'reloclnet_mm.{kind}'
+    return TASK_UTILS.build(dict(type=kind, **{name: str(path) for name, path in files.items()}))

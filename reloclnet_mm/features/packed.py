@@ -22,7 +22,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from reloclnet_mm.datasets.annotation import read_json
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.h5 import (
     FeatureFile,
@@ -30,6 +29,7 @@ from reloclnet_mm.features.h5 import (
     no_such_features,
     no_such_key,
 )
+from reloclnet_mm.utils.json_files import read_json
 
 FORMAT = 'reloclnet_mm packed features'
 VERSION = 1

@@ -45,6 +45,7 @@ _INSIDE = dict(
     data_preprocessor=_Place(mm.MODELS),
     dataset=_Place(mm.DATASETS),
     datasets=_Place(mm.DATASETS),
+    reader=_Place(mm.TASK_UTILS, ('data_root',)),
     pipeline=_Place(mm.TRANSFORMS),
     sampler=_Place(mm.DATA_SAMPLERS, ('dataset', 'seed')),
     batch_sampler=_Place(mm.DATA_SAMPLERS, ('sampler', 'batch_size')),

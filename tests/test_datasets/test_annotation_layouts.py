@@ -37,6 +37,7 @@ def test_a_query_of_tvr(corpus_folder):
         query_type='t',
         video_name='g',
         video_id=12,
+        source_id=12,
         duration=1.5,
         sample_idx=5,
         feature_files={
@@ -108,12 +109,16 @@ def captions(tmp_path):
 
 def activitynet(kind, path):
     return DATASETS.build(
-        dict(type=f'reloclnet_mm.ActivityNetCaptions{kind}', ann_file=str(path), feature_files={})
+        dict(
+            type=f'reloclnet_mm.{kind}',
+            reader=dict(type='reloclnet_mm.ActivityNetCaptionsReader', ann_file=str(path)),
+            feature_files={},
+        )
     )
 
 
 def test_sentences_of_activitynet_captions_with_their_repairs_counted(captions, warnings_logged):
-    found = records(activitynet('Dataset', captions))
+    found = records(activitynet('QueryDataset', captions))
     assert [(x['query_id'], x['query'], x['video_id']) for x in found] == [
         ('first#0', 'one', 0),
         ('first#1', 'two', 0),
@@ -123,14 +128,14 @@ def test_sentences_of_activitynet_captions_with_their_repairs_counted(captions, 
     moments = [x['gt']['moments'].tolist() for x in found]
     assert moments == [[[0.0, 5.0]], [[4.0, 9.0]], [[15.0, 20.0]], [[1.0, 8.0]]]
     assert warnings_logged == [
-        f'{captions}: a moment past the end of its video was cut: 1 queries',
-        f'{captions}: start and end were swapped: 1 queries',
+        f'{captions}: start and end of a moment were swapped: 1',
+        f'{captions}: a moment past the end of its video was cut: 1',
     ]
 
 
 def test_videos_of_activitynet_captions_go_by_the_ids_of_the_queries(captions):
     corpus = activitynet('CorpusDataset', captions)
-    assert corpus.video_ids() == activitynet('Dataset', captions).video_ids()
+    assert corpus.video_ids() == activitynet('QueryDataset', captions).video_ids()
     assert [x['duration'] for x in records(corpus)] == [20.0, 8.0]
 
 
@@ -147,20 +152,18 @@ def real(*parts):
 def test_the_real_validation_split_of_tvr():
     path = real('tvr', 'tvr_val_release.jsonl')
     common = dict(data_root=str(path.parent), feature_files={})
+    index = dict(video_index='tvr_video2dur_idx.json', split='val')
     dataset = DATASETS.build(
         dict(
-            type='reloclnet_mm.TVRDataset',
-            ann_file=path.name,
-            video_index='tvr_video2dur_idx.json',
-            split='val',
+            type='reloclnet_mm.QueryDataset',
+            reader=dict(type='reloclnet_mm.TVRReader', ann_file=path.name, **index),
             **common,
         )
     )
     corpus = DATASETS.build(
         dict(
-            type='reloclnet_mm.TVRCorpusDataset',
-            ann_file='tvr_video2dur_idx.json',
-            split='val',
+            type='reloclnet_mm.CorpusDataset',
+            reader=dict(type='reloclnet_mm.TVRReader', **index),
             **common,
         )
     )
@@ -179,12 +182,15 @@ def test_the_real_public_test_split_of_tvr_has_no_answers():
     path = real('tvr', 'tvr_test_public_release.jsonl')
     dataset = DATASETS.build(
         dict(
-            type='reloclnet_mm.TVRDataset',
+            type='reloclnet_mm.QueryDataset',
             data_root=str(path.parent),
             feature_files={},
-            ann_file=path.name,
-            video_index='tvr_video2dur_idx.json',
-            split='test_public',
+            reader=dict(
+                type='reloclnet_mm.TVRReader',
+                ann_file=path.name,
+                video_index='tvr_video2dur_idx.json',
+                split='test_public',
+            ),
         )
     )
     assert len(dataset) == 5_445
@@ -196,7 +202,7 @@ def test_the_real_public_test_split_of_tvr_has_no_answers():
 )
 def test_the_real_validation_files_of_activitynet_captions(name, videos, sentences):
     path = real('activitynet_captions', f'{name}.json')
-    dataset = activitynet('Dataset', path)
+    dataset = activitynet('QueryDataset', path)
     assert len(dataset) == sentences
     assert len(activitynet('CorpusDataset', path)) == videos
     for found in records(dataset):

@@ -30,7 +30,7 @@ Kind: captions
 
 NOTE
 not a cue
-00:00 --> nor this
+00:00 nor this
 
 STYLE
 ::cue { color: lime }
@@ -87,24 +87,29 @@ def test_vtt_of_a_header_alone_has_no_cues(tmp_path):
     assert read_cues(write(tmp_path / 'a.vtt', 'WEBVTT')) == []
 
 
+CUE = '1\n00:00:00,000 --> 00:00:01,000\ny\n\n'
+
+
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
-        ('a.srt', '1\n00:00:01 --> 00:00:02,000\nx\n', r"a\.srt:2: found '00:00:01 --> "),
-        ('a.srt', '1\n00:61:01,000 --> 00:62:02,000\nx\n', r'a\.srt:2: .* expected times as 00:'),
-        ('a.srt', '1\n00:00:01,000 -> 00:00:02,000\nx\n', r"a\.srt:2: found '00:00:01,000 -> "),
-        ('a.srt', 'just words\n', r"a\.srt:1: found 'just words', expected times"),
-        ('a.srt', '1\n00:00:03,000 --> 00:00:02,000\nx\n', r'a\.srt:2: start 3\.0 s, end 2\.0 s'),
         (
             'a.srt',
-            '1\n00:00:01,000 --> 00:00:02,000\nx\n2\n00:00:02,000 --> 00:00:03,000\ny\n',
-            r'a\.srt:5: times inside a cue; put an empty line before it',
+            f'{CUE}2\n00:0x:01,000 --> 00:00:02,000\nx\n',
+            r'a\.srt, cue 1: has times in its text; mend them',
         ),
-        ('a.vtt', '00:01.000 --> 00:02.000\nx\n', r'a\.vtt:1: found .* expected WEBVTT'),
-        ('a.vtt', 'WEBVTTS\n', r"a\.vtt:1: found 'WEBVTTS', expected WEBVTT"),
-        ('a.vtt', 'WEBVTT\n\nid\n1:01.000 --> 00:02.000\nx\n', r"a\.vtt:4: found '1:01"),
-        ('a.vtt', 'WEBVTT\n\n00:01,000 --> 00:02,000\nx\n', r'a\.vtt:3: found'),
-        ('a.vtt', '', r"a\.vtt:1: found '', expected WEBVTT"),
+        ('a.srt', f'{CUE}2\n00:00:01,000 -> 00:00:02,000\nx\n\n{CUE}', r'a\.srt: .*01,000 -> 00:'),
+        ('a.srt', 'just words\n', r'a\.srt: cannot be read .*just words'),
+        (
+            'a.srt',
+            '1\n00:00:03,000 --> 00:00:02,000\nx\n',
+            r'a\.srt, cue 1: starts at 3\.0 s and ends at 2\.0 s',
+        ),
+        ('a.vtt', '00:01.000 --> 00:02.000\nx\n', r'a\.vtt: cannot be read \(Invalid format'),
+        ('a.vtt', 'WEBVTT\n\nid\n1:01.000 --> 00:02.000\nx\n', r"a\.vtt: .* \['id', '1:01"),
+        ('a.vtt', 'WEBVTT\n\n00:01,000 --> 00:02,000\nx\n', r'a\.vtt: cannot be read'),
+        ('a.vtt', 'WEBVTT\n\n00:03.000 --> 00:02.000\nx\n', r'a\.vtt, cue 1: starts at 3\.0 s'),
+        ('a.vtt', '', r'a\.vtt: cannot be read'),
     ],
 )
 def test_malformed_cues_name_file_and_line(tmp_path, name, text, message):
@@ -164,25 +169,28 @@ GOOD = '{"vid_name": "v", "sub": []}\n'
     ('line', 'message'),
     [
         ('{"vid_name": "w", "sub": [', r':2: not a line of JSON'),
-        ('[1]', r':2: found a JSON list'),
-        ('{"vid_name": "w"}', r':2: expected "vid_name" \(text\) and "sub" \(list\)'),
+        ('[1]', r":2: found \[1\]: expected 'object', got 'array'"),
+        ('{"vid_name": "w"}', r":2: found {'vid_name': 'w'}: object missing required field 'sub'"),
         ('{"vid_name": "v", "sub": []}', r':2: video v has a line already'),
-        ('{"vid_name": "w", "sub": ["x"]}', r":2, sentence 1: found 'x', expected an object"),
+        (
+            '{"vid_name": "w", "sub": ["x"]}',
+            r":2: found 'x' at sub\[0\]: expected 'object', got 'str'",
+        ),
         (
             '{"vid_name": "w", "sub": [{"text": " ", "start": 0, "end": 1}]}',
-            r":2, sentence 1: the text is ' '",
+            r':2, sentence 1: has no words',
         ),
         (
             '{"vid_name": "w", "sub": [{"text": "x", "start": 2, "end": 1}]}',
-            r':2, sentence 1: start 2 s, end 1 s; expected 0 <= start <= end',
+            r':2, sentence 1: starts at 2.0 s and ends at 1.0 s',
         ),
         (
             '{"vid_name": "w", "sub": [{"text": "x", "start": "0", "end": 1}]}',
-            r":2, sentence 1: start '0', end 1; expected seconds",
+            r":2: found '0' at sub\[0\]\.start: expected 'float', got 'str'",
         ),
         (
             '{"vid_name": "w", "sub": [{"text": "x", "start": 0, "end": NaN}]}',
-            r':2, sentence 1: start 0, end nan; expected seconds',
+            r':2: not a line of JSON \(NaN is no number',
         ),
     ],
 )

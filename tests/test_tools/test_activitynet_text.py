@@ -99,7 +99,11 @@ def test_split_is_by_video_and_ids_are_unique(convert):
     assert len(index['val']) == 2
     assert len(index['train']) == 2 * 8
     entries = [*index['train'].values(), *index['val'].values()]
-    assert sorted(number for _, number in entries) == list(range(18))
+    assert sorted(entry[1] for entry in entries) == list(range(18))
+    for name, (_, number, *source) in index['train'].items():
+        twin = index['train'][name.removesuffix('@reversed')][1]
+        assert source == ([] if '@' not in name else [twin])
+        assert (twin == number) == ('@' not in name)
     assert read_video_durations(out / 'video2dur_idx.json').keys() == {
         *index['train'],
         *index['val'],
@@ -162,8 +166,8 @@ def test_moments_are_clipped_and_swapped_and_counted(convert, capsys):
     lines = read_lines(out / 'train.jsonl') + read_lines(out / 'val.jsonl')
     assert [line['ts'] for line in lines if line['vid_name'] == 'v3'] == [[2, 8.5], [7.25, 20.0]]
     printed = capsys.readouterr().out
-    assert 'only and left out; 1 moments clipped to the end of their video, 1 with start' in printed
-    assert 'only and left out; 0 moments clipped to the end of their video, 0 with start' in printed
+    assert 'left out; start and end of a moment were swapped: 1; a moment past the end' in printed
+    assert 'val_2.json: 10 videos, 0 of them in this file only and left out\n' in printed
 
 
 def test_table_counts_what_was_written(convert, capsys):
@@ -175,32 +179,49 @@ def test_table_counts_what_was_written(convert, capsys):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'timestamps': [[0, 8], [7, 20.06]]}, r'sentence 2: \[7, 20\.06\] s is outside'),
-        ({'timestamps': [[-0.01, 8], [7, 20]]}, r'sentence 1: \[-0\.01, 8\] s is outside'),
-        ({'timestamps': [[0, 8], [7, 7]]}, r'sentence 2: the moment at 7 s has no length'),
-        ({'timestamps': [[0, 8], [20.01, 20.02]]}, r'sentence 2: the moment at 20\.0 s has no'),
-        ({'timestamps': [[0, 8], [7]]}, r'sentence 2: timestamps \[7\], expected \[start, end\]'),
-        ({'timestamps': [[0, 8], [7, None]]}, r'sentence 2: timestamps \[7, None\]'),
-        ({'timestamps': [[0, 8]]}, r'1 timestamps for 2 sentences'),
-        ({'timestamps': [], 'sentences': []}, r'0 timestamps for 0 sentences'),
-        ({'sentences': ['x', ' \n']}, r"sentence 2: the text is ' \\n'; expected words"),
-        ({'duration': 0}, r'duration 0, expected positive seconds'),
+        (
+            {'timestamps': [[0, 8], [7, 21.06]]},
+            r'sentence 1: the moment \[7\.0, 21\.06\] lies outside',
+        ),
+        (
+            {'timestamps': [[-0.01, 8], [7, 20]]},
+            r'sentence 0: the moment \[-0\.01, 8\.0\] lies outside',
+        ),
+        ({'timestamps': [[0, 8], [7, 7]]}, r'sentence 1: the moment at 7\.0 s has no length'),
+        (
+            {'timestamps': [[0, 8], [20.01, 20.02]]},
+            r'sentence 1: the moment \[20\.01, 20\.02\] lies outside',
+        ),
+        (
+            {'timestamps': [[0, 8], [7]]},
+            r"found \[7\] at timestamps\[1\]: expected 'array' of length 2",
+        ),
+        (
+            {'timestamps': [[0, 8], [7, None]]},
+            r"found None at timestamps\[1\]\[1\]: expected 'float'",
+        ),
+        ({'timestamps': [[0, 8]]}, r'found 1 timestamps and 2 sentences'),
+        ({'timestamps': [], 'sentences': []}, r'found 0 timestamps and 0 sentences'),
+        ({'sentences': ['x', ' \n']}, r"sentence 1: query 'v3#1' has no words"),
+        ({'duration': 0}, r"found 0 at duration: expected 'float' > 0\.0"),
         ({'duration': 20.2}, r' lasts 20\.0 s, but 20\.2 s in .*val_1\.json'),
     ],
 )
 def test_unusable_description_names_file_video_and_sentence(convert, changes, message):
-    with pytest.raises(SystemExit, match=rf'error: .*val_.\.json: video v3.*{message}') as error:
+    with pytest.raises(SystemExit, match=rf"error: .*val_.\.json: video '?v3.*{message}") as error:
         convert(one_video(**changes), annotation('bob'))
     assert str(error.value).count('\n') == 0
 
 
 def test_video_without_its_keys_is_refused(convert):
-    with pytest.raises(SystemExit, match=r'video v3: expected an object with duration, time'):
+    with pytest.raises(
+        SystemExit, match=r"video 'v3': found .*missing required field 'timestamps'"
+    ):
         convert({**annotation('ann'), 'v3': {'duration': 20.0}}, annotation('bob'))
 
 
 def test_file_that_is_no_annotation_is_refused(convert):
-    with pytest.raises(SystemExit, match=r'val_2\.json: found list, expected'):
+    with pytest.raises(SystemExit, match=r"val_2\.json: found \['bob'\]: expected 'object'"):
         convert(annotation('ann'), ['bob'])
 
 
@@ -222,5 +243,5 @@ def test_real_annotation_gives_the_task_of_known_size(tool, monkeypatch, tmp_pat
     assert num_queries == 17398
     assert sum(map(len, read_subtitles(tmp_path / 'subtitles.jsonl').values())) == 17031
     printed = capsys.readouterr().out
-    assert '134 moments clipped' in printed
-    assert '111 moments clipped' in printed
+    assert 'a moment past the end of its video was cut: 134' in printed
+    assert 'a moment past the end of its video was cut: 111' in printed

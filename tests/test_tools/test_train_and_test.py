@@ -159,9 +159,9 @@ def test_a_split_without_answers_is_ranked_for_submission(resumed, folder):
     work_dir, *_ = resumed
     options = [
         'model.embed_dims=32',
-        'test_dataloader.dataset.ann_file=tvr_test_public_release.jsonl',
-        'test_dataloader.dataset.split=test_public',
-        'test_corpus_dataloader.dataset.split=test_public',
+        'test_dataloader.dataset.reader.ann_file=tvr_test_public_release.jsonl',
+        'test_dataloader.dataset.reader.split=test_public',
+        'test_corpus_dataloader.dataset.reader.split=test_public',
         'test_evaluator=[]',
     ]
     args = [CONFIG, work_dir / 'epoch_3.pth', '--submission', 'public.json']

@@ -49,7 +49,7 @@ def config_with(tmp_path, text):
         ('model.loss_span.type=SpanLos', r"type='SpanLos': no such class, expected SpanLoss,"),
         ('train_dataloader.datset.split=val', r'\.datset=.* a data loader .* expected dataset,'),
         ('train_dataloader.sampler.shufle=0', r'sampler\.shufle=0: SeededSampler .* shuffle,'),
-        ('val_dataloader.dataset.splt=val', r"dataset\.splt='val': TVRDataset .* split,"),
+        ('val_dataloader.dataset.reader.splt=val', r"reader\.splt='val': TVRReader .* split,"),
         ('custom_hooks.1.patince=3', r'custom_hooks\.1\.patince=3: EarlyStoppingHook .* patience,'),
         ('custom_hooks.9.patience=3', r'--cfg-options: Index 9 exceeds'),
         (

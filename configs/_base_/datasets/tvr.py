@@ -42,10 +42,13 @@ train_dataloader = dict(
     batch_size=batch_size,
     sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(
-        type='TVRDataset',
-        ann_file='tvr_train_release.jsonl',
-        video_index=video_index,
-        split='train',
+        type='QueryDataset',
+        reader=dict(
+            type='TVRReader',
+            ann_file='tvr_train_release.jsonl',
+            video_index=video_index,
+            split='train',
+        ),
         pipeline=train_pipeline,
         **files,
     ),
@@ -55,10 +58,10 @@ val_dataloader = dict(
     batch_size=500,
     sampler=in_order,
     dataset=dict(
-        type='TVRDataset',
-        ann_file='tvr_val_release.jsonl',
-        video_index=video_index,
-        split='val',
+        type='QueryDataset',
+        reader=dict(
+            type='TVRReader', ann_file='tvr_val_release.jsonl', video_index=video_index, split='val'
+        ),
         pipeline=query_pipeline,
         test_mode=True,
         **files,
@@ -69,9 +72,8 @@ val_corpus_dataloader = dict(
     batch_size=100,
     sampler=in_order,
     dataset=dict(
-        type='TVRCorpusDataset',
-        ann_file=video_index,
-        split='val',
+        type='CorpusDataset',
+        reader=dict(type='TVRReader', video_index=video_index, split='val'),
         pipeline=corpus_pipeline,
         test_mode=True,
         **files,

@@ -1,5 +1,6 @@
 """Loading features."""
 
+from numbers import Real
 from typing import Any, Literal
 
 from mmcv.transforms import BaseTransform
@@ -9,6 +10,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.h5 import FeatureFile
 from reloclnet_mm.features.packed import PackedFeatures, open_features
 from reloclnet_mm.registry import TRANSFORMS
+from reloclnet_mm.utils.checks import check_count
 
 
 class _LoadFeatures(BaseTransform):
@@ -36,11 +38,12 @@ class LoadQueryFeatures(_LoadFeatures):
     Added: ``query_tokens`` (T, channels).
 
     Args:
-        max_tokens: Keep the first so many tokens.
+        max_tokens: Load the first so many tokens at most.
     """
 
     def __init__(self, max_tokens: int = 30) -> None:
         super().__init__()
+        check_count('LoadQueryFeatures: max_tokens', max_tokens)
         self.max_tokens = max_tokens
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -50,24 +53,41 @@ class LoadQueryFeatures(_LoadFeatures):
         return results
 
 
+class _LoadStream(_LoadFeatures):
+    def __init__(self, stream: str) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def _stream_file(self, results: dict[str, Any]) -> FeatureFile | PackedFeatures:
+        """Open the stream's file, and note the ``clip_length`` that it carries, if any."""
+        file = self._file(results, self.stream)
+        recorded = getattr(file, 'attributes', {}).get('clip_length')
+        if isinstance(recorded, Real):
+            lengths = results.setdefault('recorded_clip_lengths', {})
+            lengths[results['feature_files'][self.stream]] = float(recorded)
+        return file
+
+
 @TRANSFORMS.register_module()
-class LoadClipFeatures(_LoadFeatures):
+class LoadClipFeatures(_LoadStream):
     """Load the clip features of a stream.
 
     Required keys: ``feature_files``, ``channels``, ``video_name``.
-    Added: ``clips[stream]`` (L, channels).
+    Added: ``clips[stream]`` (L, channels); ``recorded_clip_lengths[path]``, seconds, where the
+    file tells how long a clip is.
 
     Args:
         stream: ``video`` or ``subtitle``.
     """
 
-    def __init__(self, stream: str) -> None:
-        super().__init__()
-        self.stream = stream
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``clips[stream]``."""
-        rows = self._file(results, self.stream).read(results['video_name'])
+        """Add ``clips[stream]``.
+
+        Raises:
+            InputError: The features cannot be read, or a stream loaded before has another number
+                of clips.
+        """
+        rows = self._stream_file(results).read(results['video_name'])
         clips = results.setdefault('clips', {})
         clips[self.stream] = rows
         lengths = {name: len(x) for name, x in clips.items()}
@@ -81,7 +101,7 @@ class LoadClipFeatures(_LoadFeatures):
 
 
 @TRANSFORMS.register_module()
-class CountClips(_LoadFeatures):
+class CountClips(_LoadStream):
     """Note how many clips a video has after pooling, and how long one is, reading no features.
 
     For :class:`~reloclnet_mm.models.data_preprocessors.ResidentDataPreprocessor`, which gives
@@ -92,10 +112,10 @@ class CountClips(_LoadFeatures):
     :class:`~reloclnet_mm.datasets.transforms.processing.PoolClips` adds them.
 
     Args:
-        stream: Whose file to look into, ``video`` or ``subtitle``.
-        clip_length: Of PoolClips.
-        max_clips: Of PoolClips.
-        pooled_seconds: Of PoolClips.
+        stream: ``video`` or ``subtitle``, whose file tells the number of clips.
+        clip_length: Passed to PoolClips.
+        max_clips: Passed to PoolClips.
+        pooled_seconds: Passed to PoolClips.
     """
 
     def __init__(
@@ -105,12 +125,11 @@ class CountClips(_LoadFeatures):
         max_clips: int = 128,
         pooled_seconds: Literal['true', 'official'] = 'true',
     ) -> None:
-        super().__init__()
-        self.stream = stream
+        super().__init__(stream)
         self._pooling = PoolClips(clip_length, max_clips, pooled_seconds)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the numbers."""
-        length = self._file(results, self.stream).num_rows(results['video_name'])
-        results.update(self._pooling.counts(length))
+        """Add the numbers; the checks are those of PoolClips."""
+        length = self._stream_file(results).num_rows(results['video_name'])
+        results.update(self._pooling.counts(length, results))
         return results

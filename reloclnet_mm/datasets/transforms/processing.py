@@ -1,5 +1,7 @@
 """Pooling, normalizing, positions and targets."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,18 +11,20 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.structures.clips import moment_to_span
+from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
 
 @TRANSFORMS.register_module()
 class PoolClips(BaseTransform):
-    """Pool the clips of long videos, and note how long a row is.
+    """Pool the clips of long videos, and note how many seconds a row covers.
 
-    Required keys: ``clips``. Changed: ``clips``. Added: ``seconds_per_clip``, ``num_clips``.
+    Required keys: ``clips``; used where present: ``video_name``, ``duration`` and
+    ``recorded_clip_lengths``. Changed: ``clips``. Added: ``seconds_per_clip``, ``num_clips``.
 
     Args:
         clip_length: Seconds of a clip in the feature files.
         max_clips: Rows that are left at most.
-        pooled_seconds: What a row of a pooled video lasts. ``true``: what it covers.
+        pooled_seconds: Seconds of a row of a pooled video. ``true``: what it covers.
             ``official``: ``clip_length`` all the same, as in the authors' program, where targets
             and predictions of pooled videos are off.
     """
@@ -31,32 +35,55 @@ class PoolClips(BaseTransform):
         max_clips: int = 128,
         pooled_seconds: Literal['true', 'official'] = 'true',
     ) -> None:
-        if pooled_seconds not in ('true', 'official'):
-            raise ValueError(
-                f"PoolClips: pooled_seconds is {pooled_seconds!r}, expected 'true' or 'official'"
-            )
+        check_number('PoolClips: clip_length', clip_length, above=0)
+        check_count('PoolClips: max_clips', max_clips)
+        check_choice('PoolClips: pooled_seconds', pooled_seconds, ('true', 'official'))
         self.clip_length = clip_length
         self.max_clips = max_clips
         self.pooled_seconds = pooled_seconds
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Pool every stream."""
+        """Pool every stream.
+
+        Raises:
+            InputError: The number of clips does not go with the video's duration, or the feature
+                file tells another length of a clip.
+        """
         length = len(next(iter(results['clips'].values())))
         results['clips'] = {
             name: pool_rows(rows, self.max_clips) for name, rows in results['clips'].items()
         }
-        results.update(self.counts(length))
+        results.update(self.counts(length, results))
         return results
 
-    def counts(self, length: int) -> dict[str, Any]:
-        """``num_clips`` and ``seconds_per_clip`` of a video after pooling.
+    def counts(self, length: int, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``num_clips`` and ``seconds_per_clip`` of a video after pooling.
 
         Args:
-            length: Its clips in the feature files.
+            length: Number of its clips in the feature files.
+            results: What is known of it, for the checks of :meth:`transform`.
         """
+        self._check(length, results)
         num_clips = min(length, self.max_clips)
         stretch = length / num_clips if self.pooled_seconds == 'true' else 1.0
         return dict(num_clips=num_clips, seconds_per_clip=self.clip_length * stretch)
+
+    def _check(self, length: int, results: Mapping[str, Any]) -> None:
+        for path, recorded in results.get('recorded_clip_lengths', {}).items():
+            if not math.isclose(recorded, self.clip_length, rel_tol=1e-6):
+                raise InputError(
+                    f'{path}: was made with clip_length {recorded} s, and PoolClips has '
+                    f'{self.clip_length} s; set clip_length of the transform to that of the file'
+                )
+        covered, duration = length * self.clip_length, results.get('duration')
+        # Feature files may be a clip or two off, and decoders differ about the end of long videos.
+        if duration and abs(covered - duration) > max(2 * self.clip_length, 0.05 * duration) + 1e-6:
+            raise InputError(
+                f'video {results.get("video_name")!r}: its {length} clips of {self.clip_length} s '
+                f'cover {covered:g} s, and the annotation gives it {duration:g} s; they may differ '
+                'by two clips or 5 %, whichever is more. Set clip_length of PoolClips to that of '
+                'the feature files, or correct the duration'
+            )
 
 
 @TRANSFORMS.register_module()

@@ -11,7 +11,7 @@ PARTIAL_PATTERN = '.*.partial'
 
 @register_backend('atomic_local', force=True)
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's local backend with atomic ``put`` and ``put_text``.
+    """Writes local files as mmengine's local backend does, with atomic ``put`` and ``put_text``.
 
     The data goes to a temporary file ``.NAME.*.partial`` in the same folder, is
     flushed to the disk, and then takes the place of the file in one step: a
