@@ -3,13 +3,25 @@
 import importlib.util
 import io
 import os
+import resource
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@contextmanager
+def full_disk(size):
+    """No file that this process writes may grow over so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def load_tool(name):

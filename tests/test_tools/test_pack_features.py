@@ -1,11 +1,9 @@
 """The tool that packs features: what it writes, says and refuses."""
 
-import resource
-
 import h5py
 import numpy as np
 import pytest
-from tool_processes import load_tool
+from tool_processes import full_disk, load_tool
 
 from reloclnet_mm.features import PackedFeatures, open_features
 
@@ -119,11 +117,9 @@ def test_an_absent_file_is_named(run):
 def test_a_full_disk_is_one_message_and_leaves_nothing(run, folder):
     with h5py.File(folder / 'video.h5', 'r+') as file:
         file['long'] = np.ones((2000, 5), np.float32)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(SystemExit, match=r'^error: video\.pack: cannot be written \(File too'):
-            run('video.h5', 'video.pack')
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        full_disk(20_000),
+        pytest.raises(SystemExit, match=r'^error: video\.pack: cannot be written \(File too'),
+    ):
+        run('video.h5', 'video.pack')
     assert [path.name for path in folder.iterdir()] == ['video.h5']
