@@ -57,7 +57,7 @@ class _LoadStream(_LoadFeatures):
         super().__init__()
         self.stream = stream
 
-    def _stream_file(self, results: dict[str, Any]) -> FeatureFile | PackedFeatures:
+    def _stream_file(self, results: dict[str, Any]) -> FeatureReader:
         """Open the stream's file, and note the ``clip_length`` that it carries, if any."""
         file = self._file(results, self.stream)
         recorded = getattr(file, 'attributes', {}).get('clip_length')
