@@ -501,7 +501,10 @@ def test_unknown_settings_of_the_test_are_an_error():
     [
         (tiny_model(padding='reflect'), ['ReLoCLNet', "'reflect'", "'independent' or 'official'"]),
         (dict(type='RankingLoss', kind='soft'), ['RankingLoss', "'soft'", "'hinge' or 'lse'"]),
-        (dict(type='RankingLoss', pool_size=0), ['RankingLoss', 'pool_size is 0', '1 or more']),
+        (
+            dict(type='RankingLoss', pool_size=0),
+            ['RankingLoss', 'pool_size is 0', 'a whole number ≥ 1'],
+        ),
         (tiny_model(embed_dims=10, num_heads=3), ['embed_dims 10', 'num_heads 3']),
         (tiny_model(streams={}), ['one or two streams']),
         (tiny_model(test_cfg=dict(min_span=4, max_span=4)), ['min_span 4', 'max_span 4']),

@@ -1,10 +1,11 @@
 default_scope = 'reloclnet_mm'
-# mmengine's Runner, for ranks with and without a GPU.
+# mmengine's Runner with a quiet console, for processes with and without a GPU.
 runner_type = 'reloclnet_mm.AnyDeviceRunner'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    # A line every 50 iterations, and at the latest after 10 seconds.
+    logger=dict(type='ProgressLoggerHook', interval=50, seconds=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='AtomicCheckpointHook',
@@ -15,16 +16,19 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     check_checkpoint=dict(type='CheckpointCheckHook'),
-    # draw=True: ranked moments as pictures; needs matplotlib.
+    finite_loss=dict(type='FiniteLossHook'),
+    collapse_warning=dict(type='CollapseWarningHook'),
+    # draw=True draws ranked moments, which needs matplotlib.
     visualization=dict(type='MomentVisualizationHook', draw=False),
 )
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # A rank that waits longer than so many seconds for another ends the run.
+    # A process that waits this long, in seconds, for another ends the run.
     dist_cfg=dict(backend='nccl', timeout=1800),
 )
-randomness = dict(seed=2018)
+# Each process draws its own dropout and negatives; the order of the samples is common.
+randomness = dict(seed=2018, diff_rank_seed=True)
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)

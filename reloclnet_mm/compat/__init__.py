@@ -1,1 +1,1 @@
-"""What makes other packages work where their releases do not."""
+"""Make other packages work where their releases do not."""

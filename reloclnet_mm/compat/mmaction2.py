@@ -1,10 +1,10 @@
-"""Lets the models of mmaction2 1.2.0 be imported where its release lacks something.
+"""Make the models of mmaction2 1.2.0 importable where its release lacks something.
 
-Its wheel has no ``mmaction.models.localizers.drn`` (its issue 2714: the folder has no
-``__init__.py``, so that packaging leaves it out), which ``mmaction.models.localizers`` imports. And
-where transformers is installed it imports ``mmaction.models.multimodal.vindlu``, which needs timm
-without asking for it. With either, no model of it can be imported, and with
-``default_scope='mmaction'`` no look-up in a registry of models works.
+Its wheel has no ``mmaction.models.localizers.drn``, which ``mmaction.models.localizers`` imports:
+the folder has no ``__init__.py``, so that packaging leaves it out (issue 2714 of mmaction2). Where
+transformers is installed, it also imports ``mmaction.models.multimodal.vindlu``, which needs timm
+without asking for it. Either way no model of mmaction2 can be imported, and with
+``default_scope='mmaction'`` no model can be looked up in a registry.
 """
 
 import importlib.util
@@ -20,11 +20,11 @@ VINDLU = 'mmaction.models.multimodal.vindlu'
 
 
 class StandInFinder(MetaPathFinder):
-    """Finds a package of this one in the place of another.
+    """Find a package of this one in place of a package of mmaction2.
 
     Args:
-        replaced: Name of the package that is stood in for.
-        unless: Name of a package with which it works, so that there is nothing to do.
+        replaced: Name of the package to replace.
+        unless: Name of a package; where it is installed, nothing is replaced.
     """
 
     def __init__(self, replaced: str, unless: str | None = None) -> None:
@@ -35,7 +35,7 @@ class StandInFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The stand-in's specification for the one name, nothing for any other."""
+        """Return the specification of the replacement for the one name, None for any other."""
         if fullname != self.replaced:
             return None
         if self.unless is not None and importlib.util.find_spec(self.unless) is not None:
@@ -48,8 +48,8 @@ class StandInFinder(MetaPathFinder):
 def install() -> None:
     """Add the finders, once.
 
-    DRN's stands last, and so is asked only where the package itself is missing. VindLU's package is
-    there and cannot be imported, so that its finder stands first.
+    The finder for DRN is last, so that it is asked only where DRN is missing. The package of VindLU
+    is there but cannot be imported, so its finder is first.
     """
     if not any(isinstance(finder, StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(StandInFinder(DRN))

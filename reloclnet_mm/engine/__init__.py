@@ -3,9 +3,12 @@
 from reloclnet_mm.engine.hooks import (
     AtomicCheckpointHook,
     CheckpointCheckHook,
+    CollapseWarningHook,
     EarlyStoppingHook,
+    FiniteLossHook,
     HardNegativeHook,
     MomentVisualizationHook,
+    ProgressLoggerHook,
     RecallTableHook,
 )
 from reloclnet_mm.engine.loops import CorpusTestLoop, CorpusValLoop, ResumableTrainLoop
@@ -19,11 +22,14 @@ __all__ = [
     'BertLinearLR',
     'Bfloat16OptimWrapper',
     'CheckpointCheckHook',
+    'CollapseWarningHook',
     'CorpusTestLoop',
     'CorpusValLoop',
     'EarlyStoppingHook',
+    'FiniteLossHook',
     'HardNegativeHook',
     'MomentVisualizationHook',
+    'ProgressLoggerHook',
     'RecallTableHook',
     'ResumableTrainLoop',
 ]

@@ -1,4 +1,4 @@
-"""Recalls, chance, and submissions."""
+"""Metrics of ranked lists, what chance would reach, and submissions."""
 
 from reloclnet_mm.evaluation.metrics import (
     ChanceRecall,

@@ -1,43 +1,86 @@
-"""Recalls as a table."""
+"""The results of an evaluation as a table."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-TASKS = ('VR', 'SVMR', 'VCMR')
+
+class Cell(NamedTuple):
+    """Where a metric is in the table.
+
+    Attributes:
+        rank: Sorts the rows.
+        row: Label, such as ``R@1``.
+        column: Label, such as ``VCMR IoU 0.5``.
+        name: Name of the metric in what an evaluator returns, such as ``VCMR/R1@0.5``.
+        in_brackets: Whether it is shown behind the metric of the same row and column.
+    """
+
+    rank: int
+    row: str
+    column: str
+    name: str
+    in_brackets: bool = False
 
 
-def recall_table(metrics: Mapping[str, float]) -> str:
-    """Ranks as rows; tasks and IoU thresholds as columns; chance, where known, in brackets.
+def recall_cells(
+    prefix: str,
+    label: str,
+    top_k: Iterable[int],
+    ious: Iterable[float | None],
+    in_brackets: bool = False,
+) -> list[Cell]:
+    """List the cells of recalls that are named ``{prefix}/R{K}`` or ``{prefix}/R{K}@{IoU}``.
 
     Args:
-        metrics: What an evaluator returns: ``VR/R1``, ``SVMR/R1@0.5``, ``chance/VR/R1``, ….
-            Recalls by query type and other metrics are left out.
+        prefix: Prefix of the names.
+        label: Label of the columns, without the IoU.
+        top_k: The K.
+        ious: IoU thresholds; None: the recall has none.
+        in_brackets: See :class:`Cell`.
+    """
+    columns = {iou: label if iou is None else f'{label} IoU {iou}' for iou in ious}
+    return [
+        Cell(k, f'R@{k}', column, f'{prefix}/{recall_name(k, iou)}', in_brackets)
+        for iou, column in columns.items()
+        for k in top_k
+    ]
+
+
+def recall_name(top_k: int, iou: float | None) -> str:
+    """Name a recall: ``R1``, ``R1@0.5``."""
+    return f'R{top_k}' if iou is None else f'R{top_k}@{iou}'
+
+
+def result_table(results: Mapping[str, Any], cells: Iterable[Cell]) -> str:
+    """Draw a table of results, and list below it those of which no cell has the prefix.
+
+    What a metric reports beside its cells under the same prefix, such as recalls by query type, is
+    left to the log.
+
+    Args:
+        results: What an evaluator returns.
+        cells: What the metrics' ``table_cells`` return; those without a result are left out.
 
     Returns:
-        The table, several lines.
+        Several lines.
     """
-    names = [m for m in map(_parse, metrics) if m]
-    columns = sorted(
-        {(task, iou) for task, _, iou in names}, key=lambda c: (TASKS.index(c[0]), c[1])
-    )
-    ranks = sorted({rank for _, rank, _ in names})
-    header = ['', *(f'{task} IoU {iou}' if iou else task for task, iou in columns)]
-    rows = [
-        [f'R@{rank}', *(_cell(metrics, task, rank, iou) for task, iou in columns)] for rank in ranks
+    cells = sorted(cells, key=lambda cell: cell.in_brackets)
+    prefixes = tuple(cell.name.rpartition('/')[0] + '/' for cell in cells)
+    cells = [cell for cell in cells if cell.name in results]
+    shown: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        value = f'{results[cell.name]:.2f}'
+        value = f'({value})' if cell.in_brackets else value
+        shown.setdefault((cell.row, cell.column), []).append(value)
+    rows = dict.fromkeys(cell.row for cell in sorted(cells, key=lambda cell: cell.rank))
+    columns = dict.fromkeys(cell.column for cell in cells)
+    lines = [[row, *(' '.join(shown.get((row, x), ())) for x in columns)] for row in rows]
+    table = tabulate(lines, ['', *columns], stralign='right', disable_numparse=True)
+    others = [
+        f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+        for name, value in results.items()
+        if not name.startswith(prefixes)
     ]
-    return tabulate(rows, header, stralign='right', disable_numparse=True)
-
-
-def _parse(name: str) -> tuple[str, int, str] | None:
-    match = re.fullmatch(rf'({"|".join(TASKS)})/R(\d+)(?:@([\d.]+))?', name)
-    return (match[1], int(match[2]), match[3] or '') if match else None
-
-
-def _cell(metrics: Mapping[str, float], task: str, rank: int, iou: str) -> str:
-    name = f'{task}/R{rank}' + (f'@{iou}' if iou else '')
-    if name not in metrics:
-        return ''
-    chance = metrics.get(f'chance/{name}')
-    return f'{metrics[name]:.2f}' + (f' ({chance:.2f})' if chance is not None else '')
+    return '\n'.join([table] * bool(cells) + others)

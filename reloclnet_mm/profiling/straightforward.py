@@ -146,8 +146,15 @@ def _sort_spans(
     width = position - position[:, None]
     allowed = (width >= min_span) & (width < max_span)
     allowed = allowed & mask[..., None] & mask[..., None, :]
+    # A video too short for any span has one, from its begin to its end.
+    last = mask.sum(2) - 1
+    is_whole = (last < min_span)[..., None, None]
+    from_begin_to_end = (position[:, None] == 0) & (position == last[..., None, None])
+    allowed = torch.where(is_whole, from_begin_to_end, allowed)
+    ends = is_whole.flatten(1).long()
     products = torch.einsum('qvi,qvj->qvij', start, end).masked_fill(~allowed, -1)
     best, index = products.flatten(1).sort(1, descending=True)
     best, index = best[:, :num_moments], index[:, :num_moments]
-    video = videos.gather(1, index // length**2)
-    return best, torch.stack([video, index // length % length, index % length], 2)
+    column = index // length**2
+    end = index % length + ends.gather(1, column)
+    return best, torch.stack([videos.gather(1, column), index // length % length, end], 2)

@@ -29,12 +29,6 @@ class VideoPairs:
 
     AT_ONCE: ClassVar[int] = 2048
 
-    @staticmethod
-    def where(chosen: Tensor) -> 'VideoPairs':
-        """The pairs that are true in (Q, N) bool."""
-        videos, queries = chosen.T.nonzero(as_tuple=True)
-        return VideoPairs(queries, videos)
-
     def __len__(self) -> int:
         return len(self.videos)
 
@@ -70,12 +64,6 @@ def pair_products(
     """
     products = queries.new_zeros(len(pairs), length)
     videos, counts = pairs.videos.unique_consecutive(return_counts=True)
-    if len(queries) == 1:
-        # Products of matrices of one row would cost more to call than to compute.
-        for row, video in zip(products, videos.tolist(), strict=True):
-            x = clips[video]
-            torch.mv(x, queries[0], out=row[: len(x)])
-        return products
     chosen = queries.index_select(0, pairs.queries)
     first = 0
     for video, count in zip(videos.tolist(), counts.tolist(), strict=True):

@@ -5,9 +5,9 @@ from torch import nn
 
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """The model itself, without the wrapper of distributed training.
+    """Return the model itself, without the wrapper of distributed training.
 
     Args:
-        model: With or without a wrapper.
+        model: The model, with or without a wrapper.
     """
     return model.module if is_model_wrapper(model) else model

@@ -12,7 +12,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's generators in main memory.
+    """Return the states of Python's, NumPy's and torch's generators in main memory.
 
     Returns:
         ``python``: as ``random.getstate``; ``numpy``: name, (624,) int64 tensor of keys, position,
@@ -30,19 +30,25 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     """Put the generators into the states that :func:`random_state` returned.
 
     Args:
-        state: What it returned; its tensors may have been read onto another device since.
+        state: Its return value, perhaps read from a file onto another device.
+
+    Raises:
+        ValueError: The position in NumPy's keys is none.
     """
-    name, keys, *others = state['numpy']
+    name, keys, position, *normal = state['numpy']
+    # NumPy reads at any position, also outside of its keys.
+    if type(position) is not int or not 0 <= position <= len(keys):
+        raise ValueError(f"NumPy's position is {position!r}, expected 0 to {len(keys)}")
     random.setstate(state['python'])
-    np.random.set_state((name, keys.numpy(force=True).astype(np.uint32), *others))
+    np.random.set_state((name, keys.numpy(force=True).astype(np.uint32), position, *normal))
     torch.set_rng_state(state['torch'].cpu())
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the three.
+    """Seed Python's, NumPy's and torch's generators.
 
     Args:
-        seed: In [0, 2³²).
+        seed: Seed in [0, 2³²).
     """
     random.seed(seed)
     np.random.seed(seed)

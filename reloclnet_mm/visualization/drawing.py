@@ -18,19 +18,19 @@ except ImportError as e:
         "pip install 'reloclnet_mm[plot]', or leave MomentVisualizationHook out of the config"
     ) from e
 
-# A sentence with two dollar signs is no formula.
+# A sentence with two dollar signs is not a formula.
 _PLAIN_TEXT = {'text.parse_math': False}
 _TRUTH, _START, _END, _FOUND = '#b7dfb0', '#2166ac', '#d6604d', '#5a5a5a'
 
 
 @mpl.rc_context(_PLAIN_TEXT)
 def draw_timeline(shown: Timeline, width: float = 9.0, dpi: int = 110) -> np.ndarray:
-    """The picture of a query.
+    """Draw the picture of a query.
 
     Args:
-        shown: What is drawn.
-        width: Inches.
-        dpi: Pixels an inch.
+        shown: What to draw.
+        width: Width in inches.
+        dpi: Pixels per inch.
 
     Returns:
         (height, width, 3) uint8, RGB.
@@ -55,7 +55,7 @@ def draw_timeline(shown: Timeline, width: float = 9.0, dpi: int = 110) -> np.nda
 def _draw_probabilities(axes: Axes, shown: Timeline) -> None:
     _draw_truth(axes, shown)
     if shown.start_prob is None or shown.end_prob is None:
-        axes.text(0.5, 0.5, 'probabilities are on another rank', transform=axes.transAxes)
+        axes.text(0.5, 0.5, 'probabilities are in another process', transform=axes.transAxes)
     else:
         edges = np.arange(len(shown.start_prob) + 1) * shown.seconds_per_clip
         for prob, color, label in (
@@ -65,16 +65,16 @@ def _draw_probabilities(axes: Axes, shown: Timeline) -> None:
             axes.stairs(prob, edges, color=color, label=label, linewidth=1.5)
     axes.set_ylabel('probability')
     axes.set_ylim(bottom=0)
-    axes.set_title(f'its own video {shown.video_name}', loc='left', fontsize=9)
+    axes.set_title(shown.video, loc='left', fontsize=9)
     axes.legend(loc='lower right', bbox_to_anchor=(1, 0.98), fontsize=8, frameon=False, ncols=3)
     axes.tick_params(labelbottom=False)
 
 
 def _draw_moments(axes: Axes, shown: Timeline) -> None:
     _draw_truth(axes, shown)
-    for row, ((start, end), score) in enumerate(zip(shown.moments, shown.scores, strict=True)):
+    for row, ((start, end), share) in enumerate(zip(shown.moments, shown.shares, strict=True)):
         axes.barh(row, end - start, left=start, height=0.6, color=_FOUND)
-        axes.text(min(end, shown.duration), row, f' {score:.3f}', va='center', fontsize=8)
+        axes.text(min(end, shown.duration), row, f' {share:.1%}', va='center', fontsize=8)
     axes.set_yticks(range(len(shown.moments)), [str(i + 1) for i in range(len(shown.moments))])
     axes.set_ylim(max(len(shown.moments), 1) - 0.5, -0.5)
     axes.set_ylabel('rank')

@@ -8,27 +8,28 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is drawn of a query.
+    """What is drawn of a query and of one video: its own or, if it names none, the best found.
 
     Attributes:
         query: The sentence.
-        video_name: Of its own video.
-        duration: Of it, seconds.
-        truth: (A, 2), annotated moments, seconds.
-        moments: (n, 2), SVMR, best first, seconds.
-        scores: (n,), of them.
-        start_prob: (L,), that the moment starts at a clip; None: not known.
-        end_prob: (L,), that it ends there.
-        seconds_per_clip: Length of a clip.
-        in_corpus: VCMR, best first: a line each, and whether it is of the right video.
+        video: Heading of the video, such as ``its own video A``.
+        duration: Length of the video in seconds.
+        truth: (A, 2) right moments in the video, seconds.
+        moments: (n, 2) moments found in the video, best first, seconds.
+        shares: (n,) the score of each over the sum of the scores in its list.
+        start_prob: (L,) probability that the moment starts at a clip; None: not known.
+        end_prob: (L,) probability that it ends there; None: not known.
+        seconds_per_clip: Length of a clip in seconds.
+        in_corpus: A line for each moment found in the corpus, best first, and whether it is in a
+            video that has a right moment.
     """
 
     query: str
-    video_name: str
+    video: str
     duration: float
     truth: np.ndarray
     moments: np.ndarray
-    scores: np.ndarray
+    shares: np.ndarray
     start_prob: np.ndarray | None
     end_prob: np.ndarray | None
     seconds_per_clip: float

@@ -201,9 +201,8 @@ def test_predictions_are_those_of_the_pair_encoding(config, padding, num_queries
         ranked = scores[q].argsort(descending=True)[:3].tolist()
         assert (sample.pred_vr.video_ids - 100).tolist() == ranked
         torch.testing.assert_close(sample.pred_vr.scores, scores[q, ranked], **EXACT)
-        every = [
-            x for v in range(4) for x in spans_of_a_pair(model, raw, q, v, float(scores[q, v]))
-        ]
+        relative = scores[q] - scores[q].max()
+        every = [x for v in range(4) for x in spans_of_a_pair(model, raw, q, v, float(relative[v]))]
         every.sort(reverse=True)
         best = [x for x in every if x[1] - 100 in ranked][:12]
         assert sample.pred_vcmr.video_ids.tolist() == [x[1] for x in best]
@@ -224,11 +223,15 @@ def spans_of_a_pair(model, raw, q, v, video_score):
         out = model(packed(pair))
     start, end = out['start_logits'][0].softmax(0), out['end_logits'][0].softmax(0)
     seconds = 1.5 + v
-    for i in range(CLIPS[v]):
-        for j in range(i + 1, min(i + 4, CLIPS[v])):
-            probability = float(start[i] * end[j])
-            score = probability * math.exp(2.0 * video_score)
-            yield score, 100 + v, (i * seconds, j * seconds), probability
+    spans = [
+        (i, j, start[i] * end[j])
+        for i in range(CLIPS[v])
+        for j in range(i + 1, min(i + 4, CLIPS[v]))
+    ]
+    for i, j, product in spans or [(0, CLIPS[v], start[0] * end[CLIPS[v] - 1])]:
+        probability = float(product)
+        score = probability * math.exp(2.0 * video_score)
+        yield score, 100 + v, (i * seconds, j * seconds), probability
 
 
 @pytest.mark.parametrize('streams', [VIDEO, SUBTITLE])
@@ -263,24 +266,27 @@ def test_a_corpus_of_one_video(config):
     assert len(sample.pred_svmr.moments) == len(sample.pred_vcmr.moments) == 6
 
 
-def test_videos_of_one_clip_have_no_moment_and_do_no_harm(config):
+def test_a_video_too_short_for_any_span_is_answered_whole(config):
     model = build(config)
     raw = raw_inputs(2, clips=[1, 1], tokens=[2, 2])
     for sample in ask(model, raw, encode(model, raw, (2,))):
         assert sample.pred_vr.video_ids.tolist() in ([100, 101], [101, 100])
         for ranked in (sample.pred_svmr, sample.pred_vcmr):
-            assert ranked.moments.shape == (0, 2)
-            assert ranked.video_ids.shape == ranked.scores.shape == (0,)
+            # Clips of video i last 1.5 + i seconds.
+            expected = [[0, 1.5 + i - 100] for i in ranked.video_ids.tolist()]
+            assert ranked.moments.tolist() == expected
+        assert len(sample.pred_svmr.moments) == 1
+        assert len(sample.pred_vcmr.moments) == 2
     losses = model(packed(raw), pair_samples(2), mode='loss')
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
-def test_a_video_of_one_clip_among_longer_ones_has_an_empty_svmr_list(config):
+def test_a_video_of_one_clip_among_longer_ones_has_one_moment(config):
     model = build(config)
     raw = raw_inputs(4, clips=CLIPS, tokens=TOKENS)
     samples = ask(model, raw, encode(model, raw))
-    assert [len(s.pred_svmr.scores) for s in samples] == [10, 10, 0, 3]
-    assert all(102 not in s.pred_vcmr.video_ids for s in samples)
+    assert [len(s.pred_svmr.scores) for s in samples] == [10, 10, 1, 3]
+    assert samples[2].pred_svmr.moments.tolist() == [[0.0, 3.5]]
 
 
 def test_queries_without_a_known_video_get_no_svmr(config):

@@ -15,6 +15,8 @@ KINDS = {
     'bert_adam': 'bert_adam*.npz',
     'tvr_val_metrics': 'tvr_val_metrics*.npz',
     'didemo_val_metrics': 'didemo_val_metrics*.npz',
+    'ndcg': 'ndcg*.npz',
+    'qvhighlights_metrics': 'qvhighlights_metrics*.npz',
     'e2e': 'e2e*',
 }
 

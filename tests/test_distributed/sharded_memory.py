@@ -1,6 +1,6 @@
-"""What ranking queries over a corpus spread over ranks takes of each rank's memory; as a program.
+"""Memory that each process takes to rank queries over a corpus spread over them; as a program.
 
-Run by torchrun: `sharded_memory.py OUT`. Rank 0 writes the megabytes of each rank.
+Run by torchrun: `sharded_memory.py OUT`. The first process writes the megabytes of each.
 """
 
 import json
@@ -14,8 +14,7 @@ from mmengine.registry import DefaultScope
 from reloclnet_mm.engine.runner import init_gloo
 from reloclnet_mm.profiling.harness import peak_rss_mb
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.structures import VideoCorpus
-from reloclnet_mm.structures.packed_rows import RowLayout
+from reloclnet_mm.structures import EncodedCorpus, RowLayout
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny_corpus import tiny_model
@@ -24,16 +23,16 @@ NUM_VIDEOS, CLIPS, WIDTH = 3600, 60, 256
 
 
 def random_videos(numbers):
-    """What a rank would have encoded."""
+    """What a process would have encoded."""
     clips = [CLIPS] * len(numbers)
-    return VideoCorpus(
+    rows = {name: torch.randn(len(numbers) * CLIPS, WIDTH) for name in ('video', 'subtitle')}
+    return EncodedCorpus(
         video_names=tuple(str(i) for i in numbers),
         video_ids=torch.tensor(numbers),
         seconds_per_clip=torch.ones(len(numbers)),
-        order=torch.tensor(numbers),
-        streams=('video', 'subtitle'),
-        features=torch.randn(len(numbers) * CLIPS, 2 * WIDTH),
+        positions=torch.tensor(numbers),
         layout=RowLayout.stack(clips, clips),
+        rows=dict(retrieval=rows, localization=rows),
     )
 
 
@@ -43,9 +42,10 @@ def main(out):
     DefaultScope.get_instance('ranks', scope_name='reloclnet_mm')
     model = MODELS.build(tiny_model(embed_dims=WIDTH)).eval()
     before = peak_rss_mb()
-    shard = model.index_shard(random_videos(list(range(get_rank(), NUM_VIDEOS, get_world_size()))))
+    own = list(range(get_rank(), NUM_VIDEOS, get_world_size()))
+    shard = model.index_corpus(random_videos(own), sharded=get_world_size() > 1)
     queries = {name: torch.randn(8, WIDTH) for name in ('video', 'subtitle')}
-    model.rank(queries, shard, torch.arange(8))
+    shard.rank(queries, torch.arange(8), model.ranking)
     used = all_gather_object(peak_rss_mb() - before)
     if get_rank() == 0:
         out.write_text(json.dumps(used))

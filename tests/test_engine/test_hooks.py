@@ -4,12 +4,14 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.hooks import Hook
 from tiny_corpus import tiny_model, tiny_runner
 
 from reloclnet_mm.engine.hooks.checkpoint_check import weights_difference
 from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
 from reloclnet_mm.engine.hooks.recall_table import RecallTableHook
+from reloclnet_mm.evaluation import VideoRecall
 from reloclnet_mm.registry import HOOKS, MODELS
 
 
@@ -48,16 +50,20 @@ def test_the_pool_follows_from_the_epoch_alone(epoch, pool_size):
     assert model.loss_ranking.pool_size == pool_size
 
 
-def test_the_recalls_of_a_test_are_logged_as_a_table(caplog):
-    runner = SimpleNamespace(logger=logging.getLogger('of the test'))
+def test_the_recalls_of_a_test_are_logged_as_a_table_and_other_metrics_below_it(caplog):
+    evaluator = Evaluator([VideoRecall(top_k=(1,)), DumpResults('unused.pkl')])
+    runner = SimpleNamespace(
+        logger=logging.getLogger('of the test'), test_loop=SimpleNamespace(evaluator=evaluator)
+    )
     with caplog.at_level(logging.INFO):
-        RecallTableHook().after_test_epoch(runner, {'VR/R1': 12.5})
+        RecallTableHook().after_test_epoch(runner, {'VR/R1': 12.5, 'VR/t/R1': 3.0, 'mAP': 0.5})
         RecallTableHook().after_test_epoch(runner, {})
     (message,) = caplog.messages
     assert [line.split() for line in message.splitlines()[1:]] == [
         ['VR'],
         ['---', '-----'],
         ['R@1', '12.50'],
+        ['mAP:', '0.5000'],
     ]
 
 

@@ -1,16 +1,20 @@
-"""BERT's Adam against a naive version of one number at a time."""
+"""BERT's Adam against a naive version of one number at a time; bfloat16 where a CPU has it."""
 
 import copy
 import math
+import re
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from tiny_corpus import CONFIG, tiny_model
 
+from reloclnet_mm.engine.optimizers import bfloat16
 from reloclnet_mm.engine.optimizers.bert_adam import BertAdam, clip_norms
+from reloclnet_mm.engine.optimizers.bfloat16 import Bfloat16OptimWrapper, multiplies_bfloat16
 from reloclnet_mm.registry import MODELS
 
 SETTINGS = dict(lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, max_grad_norm=1.0)
@@ -113,11 +117,79 @@ def test_a_gradient_is_clipped_as_pytorch_clips(factor):
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(lr=-1), dict(eps=-1), dict(weight_decay=-1), dict(betas=(0.9, 1.0))]
+    ('wrong', 'message'),
+    [
+        (dict(lr=-1), 'lr is -1, expected a finite number ≥ 0'),
+        (dict(lr=math.nan), 'lr is nan'),
+        (dict(lr='1e-4'), "lr is '1e-4'"),
+        (dict(eps=-1), 'eps is -1'),
+        (dict(eps=math.inf), 'eps is inf'),
+        (dict(weight_decay=-1), 'weight_decay is -1'),
+        (dict(betas=(0.9, 1.0)), 'betas[1] is 1.0, expected a finite number ≥ 0 and < 1'),
+        (dict(betas=(math.nan, 0.9)), 'betas[0] is nan'),
+        (dict(betas=0.9), 'betas is 0.9, expected two numbers'),
+        (dict(betas=(0.9,)), 'betas is (0.9,), expected two numbers'),
+        (dict(max_grad_norm=0), 'max_grad_norm is 0, expected a finite number > 0'),
+        (dict(max_grad_norm=math.nan), 'max_grad_norm is nan'),
+    ],
 )
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match='BertAdam: found'):
-        BertAdam([torch.nn.Parameter(torch.zeros(1))], **wrong)
+@pytest.mark.parametrize('in_a_group', [False, True])
+def test_impossible_settings_are_refused(wrong, message, in_a_group):
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    with pytest.raises(ValueError, match=re.escape(f'BertAdam: {message}')):
+        BertAdam([dict(params=parameters, **wrong)] if in_a_group else parameters, **wrong)
+    if in_a_group:
+        with pytest.raises(ValueError, match=re.escape(f'BertAdam: {message}')):
+            BertAdam([dict(params=parameters, **wrong)])
+
+
+def test_betas_may_be_a_list():
+    parameter = torch.nn.Parameter(torch.ones(1))
+    parameter.grad = torch.ones(1)
+    BertAdam([parameter], betas=[0.8, 0.9]).step()
+    assert parameter.item() < 1
+
+
+@pytest.mark.parametrize(
+    ('capabilities', 'capable'),
+    [
+        (dict(avx2=True, avx512_bf16=False, amx_bf16=False), False),
+        (dict(avx512_f=True, avx512_bw=True), False),
+        (dict(avx512_bf16=True, amx_bf16=False), True),
+        (dict(avx512_bf16=False, amx_bf16=True), True),
+        ({}, False),
+    ],
+)
+def test_a_cpu_multiplies_bfloat16_where_it_has_instructions_for_it(capabilities, capable):
+    assert multiplies_bfloat16(capabilities) is capable
+
+
+def test_a_step_is_in_bfloat16_only_where_the_cpu_multiplies_in_it():
+    model, x = torch.nn.Linear(8, 4), torch.randn(3, 8)
+    wrapper = Bfloat16OptimWrapper(BertAdam(model.parameters()))
+    capable = multiplies_bfloat16(torch.cpu.get_capabilities())
+    with wrapper.optim_context(model):
+        y = model(x)
+    assert y.dtype == (torch.bfloat16 if capable else torch.float32)
+    assert torch.equal(y, model(x)) != capable
+
+
+def test_a_cpu_without_bfloat16_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(bfloat16, 'cpu_capabilities', dict)
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handlers', [caplog.handler])
+    model = torch.nn.Linear(8, 4)
+    wrapper = Bfloat16OptimWrapper(BertAdam(model.parameters()))
+    for _ in range(2):
+        with wrapper.optim_context(model):
+            assert model(torch.randn(3, 8)).dtype == torch.float32
+    assert caplog.text.count('so training computes in float32') == 1
+
+
+def test_a_cpu_with_bfloat16_computes_in_it(monkeypatch):
+    monkeypatch.setattr(bfloat16, 'cpu_capabilities', lambda: dict(amx_bf16=True))
+    model = torch.nn.Linear(8, 4)
+    with Bfloat16OptimWrapper(BertAdam(model.parameters())).optim_context(model):
+        assert model(torch.randn(3, 8)).dtype == torch.bfloat16
 
 
 def test_only_weights_and_the_norms_after_cross_attention_decay():

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from interrupted import (
@@ -14,11 +15,13 @@ from interrupted import (
     outcome,
     train,
 )
+from mmengine.hooks import EarlyStoppingHook as MMEngineEarlyStoppingHook
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from reloclnet_mm.engine.checkpointing.loading import install
-from reloclnet_mm.engine.loops.resumable_loop import ResumableTrainLoop
+from reloclnet_mm.engine.hooks.early_stopping import EarlyStoppingHook
+from reloclnet_mm.engine.loops.resumable_loop import ResumableTrainLoop, set_open_gradients
 from reloclnet_mm.errors import InputError
 
 WORKERS = {
@@ -110,7 +113,9 @@ def shuffled(runner, epoch):
 def test_within_an_epoch_the_batches_must_be_the_same(corpus_folder, tmp_path):
     cfg = cut_off(corpus_folder, tmp_path, ('step', 2), EVERY_ITERATION)
     cfg.train_dataloader.batch_size = 2
-    with pytest.raises(InputError, match='within an epoch of 3 batches on 1 ranks, but here an'):
+    with pytest.raises(
+        InputError, match='within an epoch of 3 batches in each of 1 processes, but'
+    ):
         train(cfg, 'other', resume=True)
 
 
@@ -132,6 +137,40 @@ def test_early_stopping_goes_on_counting(corpus_folder, tmp_path):
     assert train(cfg, 'once more', resume=True).epoch == 3
 
 
+@pytest.mark.parametrize('patience', [1, 2, 3, 5])
+@pytest.mark.parametrize('cut', [0, 1, 2, 4, 7])
+@pytest.mark.parametrize('seed', range(3))
+def test_early_stopping_counts_as_mmengine_does_and_goes_on_after_a_cut(patience, cut, seed):
+    settings = dict(monitor='score', rule='greater', patience=patience, min_delta=0.5)
+    scores = np.random.default_rng(seed).integers(0, 8, 30) / 2
+    expected = validations(MMEngineEarlyStoppingHook(**settings), scores, hub())
+    known = hub()
+    found = validations(EarlyStoppingHook(**settings), scores[:cut], known)
+    if found == cut:
+        found += validations(EarlyStoppingHook(**settings), scores[cut:], known)
+    assert found == expected
+
+
+def hub():
+    hub = SimpleNamespace(runtime_info={})
+    hub.update_info = hub.runtime_info.__setitem__
+    return hub
+
+
+def validations(hook, scores, message_hub):
+    """The number of validations until the hook stops the training."""
+    loop = SimpleNamespace(stop_training=False)
+    logger = SimpleNamespace(info=lambda text: None)
+    runner = SimpleNamespace(message_hub=message_hub, train_loop=loop, logger=logger)
+    hook.before_run(runner)
+    hook.before_train(runner)
+    for done, score in enumerate(scores):
+        if loop.stop_training:
+            return done
+        hook.after_val_epoch(runner, dict(score=float(score)))
+    return len(scores)
+
+
 PATIENCE = dict(patience=2, min_delta=0.005)
 
 
@@ -145,10 +184,26 @@ def test_a_foreign_state_of_early_stopping_is_refused(known):
 
 
 @pytest.mark.parametrize(
-    'damage', [dict(ranks=3), dict(batches='1'), dict(batches=2), dict(extra=1)]
+    'damage', [dict(processes=3), dict(batches='1'), dict(batches=2), dict(extra=1)]
 )
 def test_a_foreign_state_of_training_is_refused(damage):
     loop = ResumableTrainLoop.__new__(ResumableTrainLoop)
-    state = dict(ranks=[], batches=0, epoch_length=1, validated=True, loaders=[], sampler_seed=None)
+    state = dict(
+        processes=[], batches=0, epoch_length=1, validated=True, loaders=[], sampler_seed=None
+    )
     with pytest.raises(InputError, match='cannot be read'):
         loop.resume_from(state | damage)
+
+
+@pytest.mark.parametrize(
+    ('gradient', 'finding'),
+    [
+        (torch.zeros(3, 2), r'of shape \(3, 2\), expected torch.float32 of \(2, 3\)'),
+        (torch.zeros(2, 3).double(), 'is torch.float64 of shape'),
+    ],
+)
+def test_a_gradient_that_does_not_fit_its_parameter_is_refused(gradient, finding):
+    model = torch.nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=finding):
+        set_open_gradients(model, dict(weight=gradient))
+    assert model.weight.grad is None

@@ -1,12 +1,17 @@
-"""BERT's schedule at every step, from its formula."""
+"""BERT's schedule at every step, from its formula; and when training stops early."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.registry import PARAM_SCHEDULERS
-from tiny_corpus import tiny_runner
+from tiny_corpus import CONFIG, tiny_runner
 
 from reloclnet_mm.engine.optimizers.schedulers import BertLinearLR
+from reloclnet_mm.registry import HOOKS
 
 
 def formula(step, total, warmup):
@@ -114,12 +119,79 @@ def test_a_state_of_the_same_schedule_is_taken_up_unchanged():
     assert second.state_dict() == first.state_dict()
 
 
-@pytest.mark.parametrize('warmup', [-0.1, 1.0])
+@pytest.mark.parametrize('steps_behind', [0, 1, 5])
+@pytest.mark.parametrize('resumed', [False, True])
+def test_the_rate_is_zero_from_the_end_on(steps_behind, resumed):
+    scheduler = BertLinearLR(optimizer(1.0, 2.0), warmup=0.1, end=9, by_epoch=False)
+    rates_of(scheduler, 9 + steps_behind)
+    if resumed:
+        state = scheduler.state_dict()
+        scheduler = BertLinearLR(optimizer(1.0, 2.0), warmup=0.1, end=9, by_epoch=False)
+        scheduler.load_state_dict(state)
+    assert [group['lr'] for group in scheduler.optimizer.param_groups] == [0.0, 0.0]
+    assert scheduler.get_last_value() == [0.0, 0.0]
+    assert rates_of(scheduler, 2) == [[0.0, 0.0]] * 2
+
+
+def test_a_shorter_training_is_at_zero_where_its_end_has_passed():
+    longer = BertLinearLR(optimizer(1.0), warmup=0.1, end=12, by_epoch=False)
+    rates_of(longer, 10)
+    resumed = BertLinearLR(optimizer(1.0), warmup=0.1, end=9, by_epoch=False)
+    resumed.load_state_dict(longer.state_dict())
+    assert resumed.optimizer.param_groups[0]['lr'] == 0.0
+
+
+@pytest.mark.parametrize('warmup', [-0.1, 1.0, float('nan'), '0.1', None])
 def test_a_warmup_that_is_no_share_is_refused(warmup):
-    with pytest.raises(ValueError, match='expected a share'):
+    with pytest.raises(ValueError, match=f'BertLinearLR: warmup is {warmup!r}, expected a finite'):
         BertLinearLR(optimizer(1.0), warmup=warmup, end=5)
+
+
+@pytest.mark.parametrize('wrong', [dict(begin=-1), dict(begin=0.5), dict(end=2.5), dict(end='9')])
+def test_steps_that_are_no_whole_numbers_are_refused(wrong):
+    with pytest.raises(ValueError, match='expected a whole number'):
+        BertLinearLR(optimizer(1.0), **{'end': 9} | wrong)
 
 
 def test_a_schedule_without_an_end_is_refused():
     with pytest.raises(ValueError, match='end is missing'):
         BertLinearLR(optimizer(1.0))
+
+
+def original_stop(scores):
+    """The epoch after which the authors' loop leaves: its counter exceeds 10."""
+    best, without_better = 0.0, 0
+    for epoch, score in enumerate(scores, 1):
+        if score > best:
+            best, without_better = score, 0
+        else:
+            without_better += 1
+            if without_better > 10:
+                return epoch
+    return None
+
+
+@pytest.mark.parametrize(
+    ('scores', 'stop'),
+    [
+        ([5.0] + [4.0] * 20, 12),
+        ([5.0] + [5.0] * 20, 12),
+        # Better again in the last epoch that counts.
+        ([5.0] + [4.0] * 10 + [5.01] + [4.0] * 11, 23),
+        ([1.0, 2.0, 3.0] + [2.5] * 10, None),
+    ],
+)
+def test_training_stops_after_eleven_epochs_without_a_better_one_as_the_original(scores, stop):
+    assert original_stop(scores) == stop
+    hooks = Config.fromfile(CONFIG).custom_hooks
+    (config,) = (hook for hook in hooks if hook['type'] == 'EarlyStoppingHook')
+    hook = HOOKS.build(config | dict(type='reloclnet_mm.EarlyStoppingHook'))
+    loop = SimpleNamespace(stop_training=False)
+    runner = SimpleNamespace(
+        train_loop=loop, message_hub=MessageHub('scores'), logger=SimpleNamespace(info=print)
+    )
+    stopped = []
+    for score in scores:
+        hook.after_val_epoch(runner, {config['monitor']: score})
+        stopped.append(loop.stop_training)
+    assert (stopped.index(True) + 1 if any(stopped) else None) == stop

@@ -14,7 +14,7 @@ from tool_processes import run_tool
 from reloclnet_mm.compat.mmaction2 import DRN, VINDLU, StandInFinder, install
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.metrics.grounding import GroundingRecall, as_answer
-from reloclnet_mm.evaluation.table import recall_table
+from reloclnet_mm.evaluation.table import result_table
 from reloclnet_mm.registry import METRICS
 
 BMN = """
@@ -92,35 +92,37 @@ def test_bmn_trains_an_epoch_and_tests_from_mmactions_own_config(tmp_path):
     assert (tmp_path / 'work_dir/epoch_2.pth').is_file()
 
 
-def test_models_of_mmaction2_are_found_once_this_package_is_imported():
+@pytest.fixture(scope='module')
+def registered():
+    """What a process prints that imports this package and all modules of mmaction2, by line."""
     pytest.importorskip('mmaction')
-    printed = run("""
+    return run("""
 import reloclnet_mm
 import mmaction.models
 from mmaction.utils import register_all_modules
 register_all_modules()
 from mmengine import registry
-with registry.MODELS.switch_scope_and_registry(None) as models:
-    print(models.get('BMN').__module__, models.get('reloclnet_mm.ReLoCLNet').__module__)
-""")
-    assert printed.split() == ['mmaction.models.localizers.bmn', 'reloclnet_mm.models.reloclnet']
-
-
-def test_building_drn_where_it_is_missing_says_how_to_get_it():
-    pytest.importorskip('mmaction')
-    printed = run("""
-import reloclnet_mm
-from mmaction.utils import register_all_modules
-register_all_modules()
 from mmaction.registry import MODELS
+with registry.MODELS.switch_scope_and_registry(None) as models:
+    print(models.get('BMN').__module__)
+    print(models.get('reloclnet_mm.ReLoCLNet').__module__)
 try:
     MODELS.build(dict(type='DRN', vocab_size=1301))
 except ValueError as e:
     print(e)
-""")
-    assert 'DRN is not in this installation of mmaction2' in printed
-    assert 'pip install -e .' in printed
-    assert 'torchvision and nltk' in printed
+""").split('\n', 2)
+
+
+@pytest.mark.slow
+def test_models_of_mmaction2_are_found_once_this_package_is_imported(registered):
+    assert registered[:2] == ['mmaction.models.localizers.bmn', 'reloclnet_mm.models.reloclnet']
+
+
+@pytest.mark.slow
+def test_building_drn_where_it_is_missing_says_how_to_get_it(registered):
+    assert 'DRN is not in this installation of mmaction2' in registered[2]
+    assert 'pip install -e .' in registered[2]
+    assert 'torchvision and nltk' in registered[2]
 
 
 def test_where_mmaction2_has_drn_its_own_is_found(tmp_path):
@@ -129,11 +131,12 @@ def test_where_mmaction2_has_drn_its_own_is_found(tmp_path):
     for folder in (package, *list(package.parents)[:3]):
         (folder / '__init__.py').touch()
     (package / '__init__.py').write_text('WHOLE = True\n')
+    # The finders are installed alone, for importing torch takes seconds.
     printed = run(
         f"""
-import sys
+import importlib, runpy, sys
 sys.path.insert(0, {str(tmp_path)!r})
-import reloclnet_mm, importlib
+runpy.run_path({str(REPOSITORY / 'reloclnet_mm/compat/mmaction2.py')!r})['install']()
 print(importlib.import_module({DRN!r}).WHOLE)
 """
     )
@@ -177,13 +180,13 @@ def test_normalized_spans_are_scored_in_seconds():
         'SVMR/R2@0.7': 33.33,
         'SVMR/R1@0.5+0.7': 66.66,
     }
-    assert 'SVMR IoU 0.5' in recall_table(metrics)
+    assert 'SVMR IoU 0.5' in result_table(metrics, metric.table_cells())
 
 
 def test_parts_of_a_video_become_its_seconds():
     result = dict(vid_name='A', gt=[0.25, 0.5], predictions=[[0.3, 0.5, 0.9], [0.75, 1, 0.1]])
     answer = as_answer(result, 40)
-    np.testing.assert_allclose(answer['gt_moments'], [[10, 20]])
+    np.testing.assert_allclose(answer['gt']['moments'], [[10, 20]])
     np.testing.assert_allclose(answer['pred_svmr']['moments'], [[12, 20], [30, 40]])
 
 

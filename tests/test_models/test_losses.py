@@ -1,6 +1,7 @@
 """Every loss against a naive version or a number worked by hand."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -214,3 +215,26 @@ def test_videocl_of_one_pair_is_the_logarithm_of_two():
 )
 def test_every_loss_is_registered(name):
     assert MODELS.get(f'reloclnet_mm.{name}').__name__ == name
+
+
+@pytest.mark.parametrize(
+    ('loss', 'wrong'),
+    [
+        (loss, {name: value})
+        for loss, names in {
+            SpanLoss: ['loss_weight'],
+            FrameContrastiveLoss: ['loss_weight'],
+            VideoContrastiveLoss: ['loss_weight'],
+            RankingLoss: ['margin', 'query_weight', 'video_weight'],
+        }.items()
+        for name in names
+        for value in (math.nan, math.inf, -0.1, '0.1', None)
+    ]
+    + [(RankingLoss, dict(pool_size=value)) for value in (0, -1, 1.5, '3', math.nan)]
+    + [(RankingLoss, dict(kind=value)) for value in ('soft', None)],
+)
+def test_a_setting_that_makes_no_sense_is_refused(loss, wrong):
+    ((name, value),) = wrong.items()
+    message = re.escape(f'{loss.__name__}: {name} is {value!r}, expected ')
+    with pytest.raises(ValueError, match=message):
+        loss(**wrong)

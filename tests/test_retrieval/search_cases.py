@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from reloclnet_mm.models.span_heads import MergedSpanHead
 from reloclnet_mm.retrieval.moment_search import SpanRange
-from reloclnet_mm.structures import VideoCorpus
-from reloclnet_mm.structures.packed_rows import RowLayout
+from reloclnet_mm.structures import EncodedCorpus, RowLayout
 
 WIDTH = 16
 SPANS = SpanRange(1, 5, 20)
@@ -17,15 +17,23 @@ def corpus_of(videos, streams):
     videos = sorted(videos, key=len)
     lengths = [len(x) for x in videos]
     numbers = torch.arange(len(videos))
-    return VideoCorpus(
+    rows = dict(zip(streams, torch.cat(videos).chunk(len(streams), 1), strict=True))
+    return EncodedCorpus(
         video_names=tuple(f'v{i}' for i in numbers.tolist()),
         video_ids=numbers,
         seconds_per_clip=torch.ones(len(videos)),
-        order=numbers,
-        streams=tuple(streams),
-        features=torch.cat(videos),
+        positions=numbers,
         layout=RowLayout.stack(lengths, lengths),
+        rows=dict(retrieval=rows, localization=rows),
     )
+
+
+def head_of(kernels, streams):
+    """A span head of these kernels (2, 1, size) that takes queries as they are."""
+    head = MergedSpanHead(streams=streams, embed_dims=1, kernel_size=kernels.shape[2])
+    head.query_maps = torch.nn.ModuleDict({name: torch.nn.Identity() for name in streams})
+    head.start_conv.weight.data, head.end_conv.weight.data = kernels.split(1)
+    return head.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def one_video(generator, num_queries):
 
 
 def one_clip_each(generator, num_queries):
-    """No span of two clips."""
+    """No span of two clips: each video is answered whole."""
     return plain(generator, num_queries, [1] * 30)
 
 

@@ -5,29 +5,25 @@ from itertools import product
 
 import pytest
 import torch
-from search_cases import CASES, WIDTH, corpus_of, plain
+from search_cases import CASES, WIDTH, corpus_of, head_of, plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
-from reloclnet_mm.retrieval import moment_search as search
-from reloclnet_mm.retrieval.index import CorpusIndex
+from reloclnet_mm.retrieval import video_search
 from reloclnet_mm.retrieval.moment_search import (
+    MomentSearch,
     RankedMoments,
     SpanRange,
     best_span_from_each_start,
-    rank_moments,
-    rank_moments_in_own_video,
-    rank_videos_and_moments,
     window_maximum,
 )
 from reloclnet_mm.retrieval.pairs import VideoPairs
+from reloclnet_mm.retrieval.video_search import ExactVideoSearch
+from reloclnet_mm.structures.corpus import map_rows
 
 BOTH, ONE = ('video', 'subtitle'), ('video',)
-COARSE = ('float32', 'bfloat16')
 # Scores that differ by less may stand in any order.
 EQUAL = 1e-6
-# Kernels, where videos alone are ranked.
-NO_SPANS = torch.zeros(2, 1, 5)
 
 
 @pytest.fixture
@@ -38,29 +34,27 @@ def generator():
 # Whole lists.
 
 
-def assert_right_lists(case, streams, coarse_dtype):
+def assert_right_lists(case, streams):
     """VR, VCMR and SVMR are those of the long way in float64."""
     corpus, queries, mapped = case.by_stream(streams)
     own = torch.arange(len(case.queries)) * 7 % len(corpus)
     full = everything(case, corpus, queries, mapped, own)
-    index = CorpusIndex(corpus, case.kernels, coarse_dtype)
-    scores, places, moments = rank_videos_and_moments(
-        queries,
-        mapped,
-        index,
-        num_videos=case.num_videos,
-        alpha=case.alpha,
-        spans=case.spans,
-    )
+    scores, places = ExactVideoSearch(corpus).search(queries, case.num_videos)
     assert_right_videos(scores, places, full, min(case.num_videos, len(corpus)))
-    assert_right_moments(moments, case.spans, full.moment_scores, full.moments, places)
-    own_moments = rank_moments_in_own_video(mapped, index, own, case.spans)
+    search = MomentSearch(corpus, head_of(case.kernels, streams))
+    best = full.video_scores[:, :1]
+    weights = torch.exp(case.alpha * (scores - best.float()))
+    moments = search.rank(mapped, places, weights, case.spans)
+    expected = full.moment_scores * torch.exp(-case.alpha * best)
+    expected.masked_fill_(full.moment_scores < 0, -1)
+    assert_right_moments(moments, case.spans, expected, full.moments, places)
+    own_moments = search.rank_in_one_video(mapped, own, case.spans)
     assert_right_moments(own_moments, case.spans, full.own_scores, full.own_moments, own[:, None])
 
 
 def everything(case, corpus, queries, mapped, own):
     """All videos and all their spans, ranked the long way in float64."""
-    precise = replace(corpus, features=corpus.features.double())
+    precise = replace(corpus, rows=map_rows(corpus.rows, torch.Tensor.double))
     return rank_plainly(
         {name: x.double() for name, x in queries.items()},
         {name: x.double() for name, x in mapped.items()},
@@ -114,19 +108,15 @@ def assert_right_moments(found, spans, scores, moments, places):
         torch.testing.assert_close(found.scores[q][:count].double(), own, **close)
 
 
-@pytest.mark.parametrize('coarse_dtype', COARSE)
 @pytest.mark.parametrize('num_queries', [1, 9])
 @pytest.mark.parametrize('streams', [BOTH, ONE], ids=len)
 @pytest.mark.parametrize('name', CASES)
-def test_the_lists_are_those_of_the_long_way(generator, name, streams, num_queries, coarse_dtype):
-    assert_right_lists(CASES[name](generator, num_queries), streams, coarse_dtype)
+def test_the_lists_are_those_of_the_long_way(generator, name, streams, num_queries):
+    assert_right_lists(CASES[name](generator, num_queries), streams)
 
 
-@pytest.mark.parametrize('coarse_dtype', COARSE)
 @pytest.mark.parametrize('num_queries', [1, 3])
-def test_random_corpora_of_any_size_have_the_lists_of_the_long_way(
-    generator, num_queries, coarse_dtype
-):
+def test_random_corpora_of_any_size_have_the_lists_of_the_long_way(generator, num_queries):
     for _ in range(15):
         draw = torch.randint(1, 30, (5,), generator=generator).tolist()
         lengths = torch.randint(1, draw[1] + 1, (draw[0],), generator=generator).tolist()
@@ -138,7 +128,7 @@ def test_random_corpora_of_any_size_have_the_lists_of_the_long_way(
             num_videos=draw[2],
             spans=SpanRange(min_span, min_span + 1 + draw[4] % 9, 1 + 3 * draw[3]),
         )
-        assert_right_lists(case, BOTH, coarse_dtype)
+        assert_right_lists(case, BOTH)
 
 
 @pytest.mark.parametrize('width', [4, 20, 24, 33])
@@ -148,29 +138,19 @@ def test_vectors_of_any_width_have_the_right_videos(generator, width, num_querie
     lengths = torch.randint(1, 9, (50,), generator=generator).tolist()
     corpus = corpus_of([torch.randn(n, width, generator=generator) for n in lengths], ONE)
     units = unit(torch.randn(num_queries, width, generator=generator))
-    scores, places = scan.best_videos(
-        {'video': units}, CorpusIndex(corpus, NO_SPANS, 'bfloat16'), 10
-    )
-    expected = scan.scan_float32({'video': units}, CorpusIndex(corpus, NO_SPANS, 'float32')).topk(
-        10
-    )
+    search = ExactVideoSearch(corpus)
+    scores, places = search.search({'video': units}, 10)
+    expected = search.scores({'video': units}).topk(10)
     torch.testing.assert_close(scores, expected.values, rtol=0, atol=EQUAL)
     assert torch.equal(places, expected.indices)
 
 
-@pytest.mark.parametrize('coarse_dtype', COARSE)
 @pytest.mark.parametrize('name', ['plain', 'near_ties', 'fewer_spans_in_short_videos'])
-def test_the_sizes_of_blocks_change_nothing(generator, monkeypatch, name, coarse_dtype):
-    monkeypatch.setattr(search, '_QUERIES_AT_ONCE', 4)
-    monkeypatch.setattr(scan, '_QUERIES_AT_ONCE', 3)
-    monkeypatch.setattr(scan, '_BLOCK', dict(cpu=30))
+def test_the_sizes_of_blocks_change_nothing(generator, monkeypatch, name):
+    monkeypatch.setattr(video_search, '_QUERIES_AT_ONCE', 3)
+    monkeypatch.setattr(video_search, '_BLOCK', dict(cpu=30))
     monkeypatch.setattr(VideoPairs, 'AT_ONCE', 7)
-    assert_right_lists(CASES[name](generator, 9), BOTH, coarse_dtype)
-
-
-def test_a_last_block_of_one_query_is_ranked_as_the_others(generator, monkeypatch):
-    monkeypatch.setattr(search, '_QUERIES_AT_ONCE', 4)
-    assert_right_lists(CASES['near_ties'](generator, 5), BOTH, 'bfloat16')
+    assert_right_lists(CASES[name](generator, 9), BOTH)
 
 
 # The long way itself.
@@ -192,7 +172,7 @@ def test_the_long_way_is_the_loop_over_all_spans(generator):
         max_span=3,
         num_moments=4,
     )
-    clips = {name: corpus.stream(name).split([1, 3, 5]) for name in BOTH}
+    clips = {name: corpus.rows['retrieval'][name].split([1, 3, 5]) for name in BOTH}
     for q in range(2):
         scores = [
             sum(max(cosine(queries[name][q], c) for c in clips[name][v]) for name in BOTH) / 2
@@ -235,10 +215,10 @@ def spans_by_loop(case, mapped, clips, q, v):
         ).softmax(0)
         for kernel in case.kernels
     )
-    return [
-        (float(start[i] * end[j]), i, j)
-        for i, j in product(range(count), repeat=2)
-        if 1 <= j - i < 3
+    spans = [(i, j) for i, j in product(range(count), repeat=2) if 1 <= j - i < 3]
+    # A video of one clip is answered whole.
+    return [(float(start[i] * end[j]), i, j) for i, j in spans] or [
+        (float(start[0] * end[0]), 0, 1)
     ]
 
 
@@ -257,9 +237,8 @@ def test_the_moments_of_a_worked_example_come_in_their_order():
     a, b = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.8, 0.2])
     corpus = corpus_of([a.log()[:, None], b.log()[:, None]], ONE)
     kernels = torch.tensor([[[1.0]], [[2.0]]])
-    found = rank_moments(
+    found = MomentSearch(corpus, head_of(kernels, ONE)).rank(
         {'video': torch.ones(1, 1)},
-        CorpusIndex(corpus, kernels, 'float32'),
         torch.tensor([[1, 0]]),
         torch.tensor([[1.0, 3.0]]),
         SpanRange(1, 3, 6),
@@ -287,8 +266,8 @@ def test_a_query_whose_videos_are_shorter_than_anothers_has_its_own_moments(
     corpus, queries, mapped = case.by_stream(BOTH)
     # The last pair of all is the second query's, which has 20 spans to the first one's 38.
     places = torch.tensor([[1, 2], [0, 2]])
-    index = CorpusIndex(corpus, case.kernels, 'float32')
-    found = rank_moments(mapped, index, places, torch.ones(2, 2), case.spans)
+    search = MomentSearch(corpus, head_of(case.kernels, BOTH))
+    found = search.rank(mapped, places, torch.ones(2, 2), case.spans)
     full = everything(case, corpus, queries, mapped, places[:, 0])
     assert_right_moments(found, case.spans, full.moment_scores, full.moments, places)
 
@@ -327,6 +306,8 @@ def test_the_best_span_from_each_start_is_that_of_the_loop(generator, min_span, 
     for p, length in enumerate(lengths):
         for i in range(length):
             ends = [float(end[p, j]) for j in range(i + min_span, min(i + max_span, length))]
+            if length <= min_span and i == 0:  # answered whole
+                ends = [float(end[p, length - 1])]
             expected = float(start[p, i]) * max(ends) if ends else -1
             assert float(found[p, i]) == pytest.approx(expected, rel=1e-6)
 
@@ -353,21 +334,19 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize('num_queries', [1, 16])
-def test_most_of_a_corpus_is_scored_in_few_bits_only(generator, num_queries):
+def test_a_single_query_reads_little_of_a_corpus_in_float32(generator):
     videos = [torch.randn(5, 2 * WIDTH, generator=generator) for _ in range(2000)]
-    case = plain(generator, num_queries, videos=videos)
-    corpus, queries, _ = case.by_stream(BOTH)
-    index = CorpusIndex(corpus, case.kernels, 'bfloat16')
-    with Products() as coarse:
-        found = scan.best_videos(queries, index, 20)
+    corpus, queries, _ = plain(generator, 1, videos=videos).by_stream(BOTH)
+    search = ExactVideoSearch(corpus)
+    with Products() as single:
+        scores, places = search.search(queries, 20)
     with Products() as full:
-        expected = scan.best_videos(queries, CorpusIndex(corpus, case.kernels, 'float32'), 20)
-    assert full.count == num_queries * 2000 * 5 * 2 * WIDTH
+        expected = search.scores({name: unit(x) for name, x in queries.items()}).topk(20)
+    assert full.count == 2000 * 5 * 2 * WIDTH
     # Twenty of 2,000 videos are scored in any case.
-    assert coarse.count < 0.1 * full.count
-    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=EQUAL)
-    assert torch.equal(found[1], expected[1])
+    assert single.count < 0.1 * full.count
+    torch.testing.assert_close(scores, expected.values, rtol=0, atol=EQUAL)
+    assert torch.equal(places, expected.indices)
 
 
 def unit(x):

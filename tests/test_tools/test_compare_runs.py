@@ -1,13 +1,11 @@
 """Comparing runs: which belong together, which epoch counts, and the numbers of the table."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import matplotlib.image
 import pytest
+from tool_processes import load_tool
 
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/compare_runs.py'
 CONFIG = """
 model = dict(type='Model', width=4)
 randomness = dict(seed={seed})
@@ -18,10 +16,7 @@ work_dir = 'runs/{seed}'
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('compare_runs', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/compare_runs')
 
 
 def write_run(work_dir, vr, vcmr, config=None, timestamp='20260101_100000'):

@@ -1,24 +1,18 @@
 """The tool that packs features: what it writes, says and refuses."""
 
-import importlib.util
-from pathlib import Path
+import resource
 
 import h5py
 import numpy as np
 import pytest
-from tool_processes import run_tool
+from tool_processes import load_tool
 
 from reloclnet_mm.features.packed import PackedFeatures
-
-TOOL = Path(__file__).parents[2] / 'tools/pack_features.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('pack_features', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('pack_features')
 
 
 @pytest.fixture
@@ -106,7 +100,19 @@ def test_other_than_a_source_and_a_target_or_a_store_is_refused(run, args, capsy
     assert 'give IN.h5 and OUT.pack, or --verify STORE' in capsys.readouterr().err
 
 
-def test_an_error_is_one_line_and_exit_status_one(folder):
-    printed = run_tool(folder, 'pack_features', 'absent.h5', 'x.pack', status=1)
-    assert printed.startswith('error: absent.h5: no such file')
-    assert len(printed.splitlines()) == 1
+def test_an_absent_file_is_named(run):
+    with pytest.raises(SystemExit, match=r'^error: absent\.h5: no such file'):
+        run('absent.h5', 'x.pack')
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(run, folder):
+    with h5py.File(folder / 'video.h5', 'r+') as file:
+        file['long'] = np.ones((2000, 5), np.float32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SystemExit, match=r'^error: video\.pack: cannot be written \(File too'):
+            run('video.h5', 'video.pack')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ['video.h5']

@@ -1,21 +1,16 @@
 """Training curves: what is read from work dirs, and that an image comes of it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import matplotlib.image
 import pytest
-
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/plot_curves.py'
+from tool_processes import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('plot_curves', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/plot_curves')
 
 
 def train_line(step, loss, **more):

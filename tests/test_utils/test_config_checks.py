@@ -155,7 +155,7 @@ def test_every_misspelt_name_in_a_config_is_found(name):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'model.num_heads': 5}, r'model \(ReLoCLNet\): .*num_heads'),
+        ({'model.num_heads': 5}, r'model\.query_encoder \(QueryEncoder\): .*num_heads'),
         ({'model.test_cfg.alhpa': 3.0}, r"model \(ReLoCLNet\): .*'alhpa'"),
         ({'model.loss_ranking.kind': 'soft'}, r'model\.loss_ranking \(RankingLoss\): .*soft'),
         ({'train_cfg.max_epochs': 'many'}, r'train_cfg \(ResumableTrainLoop\): .*many'),

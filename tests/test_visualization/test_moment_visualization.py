@@ -1,6 +1,7 @@
 """Pictures of ranked moments, in the visualizer's backends."""
 
 import dataclasses
+import json
 import sys
 
 import cv2
@@ -15,7 +16,7 @@ from tiny_corpus import edit_line, tiny_runner
 from reloclnet_mm.engine.hooks.visualization_hook import timeline
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import HOOKS
-from reloclnet_mm.structures import MomentDataSample, VideoCorpus
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
 from reloclnet_mm.structures.packed_rows import RowLayout
 from reloclnet_mm.visualization.drawing import draw_timeline
 
@@ -33,7 +34,9 @@ def sample():
             duration=20.0,
         )
     )
-    sample.gt_moments = torch.tensor([[5.0, 15.0]])
+    sample.gt = InstanceData(
+        video_ids=torch.tensor([4, 3]), moments=torch.tensor([[5.0, 15.0], [0.0, 1.0]])
+    )
     sample.pred_svmr = InstanceData(
         video_ids=torch.tensor([4, 4]),
         moments=torch.tensor([[0.0, 10.0], [10.0, 20.0]]),
@@ -50,26 +53,48 @@ def sample():
 PROBABILITIES = (np.array([0.75, 0.25]), np.array([0.5, 0.5]))
 
 
-def shown(probabilities=PROBABILITIES):
-    corpus = VideoCorpus(
+def shown(probabilities=PROBABILITIES, query=None):
+    corpus = EncodedCorpus(
         video_names=('B', 'A'),
         video_ids=torch.tensor([9, 4]),
         seconds_per_clip=torch.tensor([2.0, 10.0]),
-        order=torch.tensor([0, 1]),
-        streams=('video',),
-        features=torch.zeros(3, 0),
+        positions=torch.tensor([0, 1]),
         layout=RowLayout.stack([1, 2], [1, 2]),
+        rows=dict(retrieval=dict(video=torch.zeros(3, 0))),
     )
-    return timeline(sample(), probabilities, corpus, num_moments=5)
+    return timeline(query or sample(), probabilities, corpus, num_moments=5)
 
 
 def test_what_is_drawn_of_a_prediction():
     found = shown()
-    assert (found.query, found.video_name, found.duration) == ('a man opens the door', 'A', 20)
+    assert (found.query, found.video) == ('a man opens the door', 'its own video A')
+    assert (found.duration, found.seconds_per_clip) == (20, 10)
     assert found.truth.tolist() == [[5, 15]]
-    assert found.seconds_per_clip == 10
     assert found.moments.tolist() == [[0, 10], [10, 20]]
-    assert found.in_corpus == [('B  0.0–2.0 s', False), ('A  0.0–10.0 s', True)]
+    assert found.shares == pytest.approx([0.75, 0.25])
+    assert found.in_corpus == [('B  0.0–2.0 s  60.0%', False), ('A  0.0–10.0 s  40.0%', True)]
+
+
+def test_the_best_found_video_is_drawn_of_a_query_that_names_none():
+    query = sample()
+    del query.pred_svmr
+    del query.gt
+    found = shown(query=query)
+    assert (found.video, found.duration) == ('the best found video B', 2)
+    assert found.truth.shape == (0, 2)
+    assert found.moments.tolist() == [[0, 2]]
+    assert found.shares == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize(
+    ('scale', 'shares'), [(1e38, [0.6, 0.4]), (1e-38, [0.6, 0.4]), (0, [0, 0])]
+)
+def test_shares_of_scores_of_any_size_are_parts_of_one(scale, shares):
+    query = sample()
+    query.pred_vcmr.scores *= scale
+    assert [line.split()[-1] for line, _ in shown(query=query).in_corpus] == [
+        f'{share:.1%}' for share in shares
+    ]
 
 
 def test_the_truth_is_a_band_of_the_picture():
@@ -89,20 +114,36 @@ def test_dollar_signs_of_a_query_are_no_formula(query):
     assert matplotlib.rcParams['text.parse_math']
 
 
-def test_queries_without_a_video_are_told_and_not_drawn(corpus_folder, tmp_path, monkeypatch):
-    told = []
+@pytest.fixture
+def drawn(monkeypatch):
+    """What would be drawn, without drawing it."""
+    drawn = []
+    monkeypatch.setattr(
+        'reloclnet_mm.visualization.drawing.draw_timeline',
+        lambda shown: drawn.append(shown) or np.zeros((2, 2, 3), np.uint8),
+    )
+    return drawn
+
+
+def test_a_picture_of_a_query_without_a_video_has_the_probabilities_of_the_best_found(
+    corpus_folder, tmp_path, drawn
+):
     for number in range(1, 9):
         edit_line(corpus_folder / 'val.jsonl', number, vid_name=None, ts=None)
-    runner = tiny_runner(
+    tiny_runner(
         corpus_folder,
         tmp_path,
         custom_hooks=[HOOK],
         test_evaluator=[dict(type='TVRSubmission', out_file=str(tmp_path / 'a.json'))],
-    )
-    monkeypatch.setattr(runner.logger, 'warning', told.append)
-    runner.test()
-    assert sum('is not drawn: its annotation names no video' in text for text in told) == 3
-    assert not list(tmp_path.rglob('*.png'))
+    ).test()
+    lists = json.loads((tmp_path / 'a.json').read_text())['VCMR'][:3]
+    assert len(drawn) == len(list(tmp_path.rglob('test_query_*.png'))) == 3
+    for one, found in zip(drawn, lists, strict=True):
+        assert one.video.startswith('the best found video')
+        assert one.start_prob.sum() == pytest.approx(1, abs=1e-5)
+        assert one.duration == pytest.approx(len(one.start_prob) * one.seconds_per_clip)
+        assert one.moments[0] == pytest.approx(found['predictions'][0][1:3])
+        assert_scored_with_them(one)
 
 
 def test_pictures_of_a_validation_are_in_the_backends(corpus_folder, tmp_path):
@@ -129,23 +170,23 @@ def test_pictures_of_a_validation_are_in_the_backends(corpus_folder, tmp_path):
     assert {'loss_span', 'loss_video_cl', 'VR/R1', 'SVMR/R1@0.5', 'VCMR/R1@0.7'} <= set(scalars)
 
 
-def test_the_probabilities_drawn_are_those_that_the_best_moment_was_scored_with(
-    corpus_folder, tmp_path, monkeypatch
+def assert_scored_with_them(one):
+    """The shares of the moments of a video are to each other as products of its probabilities."""
+    # tiny_model's spans (i, j) end with the beginning of clip j.
+    clips = np.rint(one.moments / one.seconds_per_clip).astype(int)
+    ends = clips[:, 1].clip(max=len(one.end_prob) - 1)
+    products = one.start_prob[clips[:, 0]] * one.end_prob[ends]
+    assert one.shares / one.shares[0] == pytest.approx(products / products[0], rel=1e-4)
+
+
+def test_the_probabilities_drawn_are_those_that_the_moments_were_scored_with(
+    corpus_folder, tmp_path, drawn
 ):
-    drawn = []
-    runner = tiny_runner(corpus_folder, tmp_path, custom_hooks=[HOOK])
-    monkeypatch.setattr(
-        'reloclnet_mm.visualization.drawing.draw_timeline',
-        lambda shown: drawn.append(shown) or np.zeros((2, 2, 3), np.uint8),
-    )
-    runner.test()
+    tiny_runner(corpus_folder, tmp_path, custom_hooks=[HOOK]).test()
     assert len(drawn) == 3
     for one in drawn:
         assert one.start_prob.sum() == pytest.approx(1, abs=1e-5)
-        begin, end = np.rint(one.moments[0] / one.seconds_per_clip).astype(int)
-        # tiny_model's spans (i, j) end with the beginning of clip j.
-        score = one.start_prob[begin] * one.end_prob[min(end, len(one.end_prob) - 1)]
-        assert one.scores[0] == pytest.approx(score, rel=1e-4)
+        assert_scored_with_them(one)
 
 
 def test_nothing_is_drawn_unless_it_is_asked_for(corpus_folder, tmp_path):

@@ -1,7 +1,7 @@
 """Recalls without training: the answer is the subtitle sentence nearest to the query.
 
-Embeddings are means over the tokens of a text encoder, compared by their cosine. Works on a
-folder that tools/dataset_converters/activitynet_text.py has written.
+Embeddings are means over the tokens of a text encoder, compared by their cosine. Without
+``--reader`` the folder is read as tools/dataset_converters/activitynet_text.py writes it.
 """
 
 import argparse
@@ -11,19 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import DictAction
+from mmengine.registry import DefaultScope
 from numpy.typing import NDArray
 
-from reloclnet_mm.datasets import TVRDataset
-from reloclnet_mm.datasets.annotation import read_video_index
+from reloclnet_mm.datasets.readers import AnnotationReader, Video
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.evaluation.functional import first_moment_hits, first_video_hit, recall_at
-from reloclnet_mm.evaluation.table import recall_table
+from reloclnet_mm.evaluation.functional import (
+    moment_hits,
+    overlaps,
+    recall_at,
+    stack_worths,
+    video_hits,
+)
+from reloclnet_mm.evaluation.table import recall_cells, recall_name, result_table
 from reloclnet_mm.extraction.subtitles import read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
+from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.fileio import write_json
 
 TOP_K = (1, 5, 10, 100)
-IOU_THRESHOLDS = (0.5, 0.7)
+IOU_THRESHOLDS = {'VR': (None,), 'SVMR': (0.5, 0.7), 'VCMR': (0.5, 0.7)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Queries:
     Attributes:
         texts: Q texts.
         video_ids: (Q,) the right videos.
-        moments: Of each query (annotators, 2) seconds.
+        moments: Of each query (answers, 2) seconds, in its video.
     """
 
     texts: list[str]
@@ -56,41 +64,40 @@ class Queries:
     moments: list[NDArray]
 
 
-def read_sentences(task: Path, split: str) -> Sentences:
-    """The subtitle sentences of a split's videos."""
-    subtitles = read_subtitles(task / 'subtitles.jsonl')
-    videos = read_video_index(task / 'video2dur_idx.json', split)
+def read_sentences(path: Path, videos: dict[str, Video]) -> Sentences:
+    """Read the subtitle sentences of videos."""
+    subtitles = read_subtitles(path)
     found = [
         (sentence.text, video.video_id, (sentence.start, sentence.end))
         for name, video in videos.items()
         for sentence in subtitles.get(name, ())
     ]
     if not found:
-        raise InputError(f'{task / "subtitles.jsonl"}: no sentence for any video of split {split}')
+        raise InputError(
+            f'{path}: no sentence for any of the {len(videos)} videos, such as '
+            f'{next(iter(videos))!r}; give the subtitles of these videos'
+        )
     texts, video_ids, moments = zip(*found, strict=True)
     return Sentences(list(texts), np.array(video_ids), np.array(moments))
 
 
-def read_queries(task: Path, split: str) -> Queries:
-    """The queries of a split."""
-    dataset = TVRDataset(
-        data_root=str(task),
-        ann_file=f'{split}.jsonl',
-        video_index='video2dur_idx.json',
-        split=split,
-        feature_files={},
-    )
-    records = [dataset.get_data_info(index) for index in range(len(dataset))]
-    for record in records:
-        if 'gt_moments' not in record:
+def read_queries(reader: AnnotationReader, videos: dict[str, Video]) -> Queries:
+    """Read queries with the answers in their own videos."""
+    queries = reader.queries(videos)
+    answers = [
+        [(x.start, x.end) for x in query.moments if x.video_name == query.video_name]
+        for query in queries
+    ]
+    for query, moments in zip(queries, answers, strict=True):
+        if not moments:
             raise InputError(
-                f'{task / split}.jsonl: query {record["query_id"]} has no answer to compare with; '
+                f'{query.where}: query {query.query_id} has no answer to compare with; '
                 'choose a split with answers'
             )
     return Queries(
-        [record['query'] for record in records],
-        np.array([record['video_id'] for record in records]),
-        [record['gt_moments'] for record in records],
+        [query.text for query in queries],
+        np.array([videos[query.video_name].video_id for query in queries]),
+        [np.array(moments) for moments in answers],
     )
 
 
@@ -119,41 +126,53 @@ def nearest_sentence_recalls(
     Returns:
         ``VR/R{K}``, ``SVMR/R{K}@{IoU}`` and ``VCMR/R{K}@{IoU}`` in percent.
     """
-    ranks: dict[str, list] = {'VR': [], 'SVMR': [], 'VCMR': []}
-    thresholds = np.array(IOU_THRESHOLDS)
+    hits: dict[str, list[NDArray]] = {task: [] for task in IOU_THRESHOLDS}
     answers = zip(similarity, queries.video_ids, queries.moments, strict=True)
     for scores, video_id, moments in answers:
         order = np.argsort(-scores, kind='stable')
         own = order[sentences.video_ids[order] == video_id]
-        ranked_videos = distinct_in_order(sentences.video_ids[order])
-        ranks['VR'].append(first_video_hit(ranked_videos, video_id))
-        for task, ranked in (('SVMR', own), ('VCMR', order)):
-            ranks[task].append(
-                first_moment_hits(
-                    sentences.video_ids[ranked],
-                    sentences.moments[ranked],
-                    video_id,
-                    moments,
-                    thresholds,
-                )
-            )
-    recalls = {f'VR/R{k}': recall_at(np.array(ranks['VR']), k) for k in TOP_K}
-    for task in ('SVMR', 'VCMR'):
-        for threshold, hits in zip(IOU_THRESHOLDS, np.array(ranks[task]).T, strict=True):
-            recalls |= {f'{task}/R{k}@{threshold}': recall_at(hits, k) for k in TOP_K}
-    return recalls
+        right = np.full(len(moments), video_id)
+        hits['VR'].append(video_hits(distinct_in_order(sentences.video_ids[order]), right))
+        for task, ranked in (('SVMR', own[: TOP_K[-1]]), ('VCMR', order[: TOP_K[-1]])):
+            found = sentences.video_ids[ranked], sentences.moments[ranked]
+            overlap = overlaps(*found, right, moments)
+            hits[task].append(moment_hits(overlap, IOU_THRESHOLDS[task]))
+    worths = {task: stack_worths(found) for task, found in hits.items()}
+    return {
+        f'{task}/{recall_name(k, iou)}': recall_at(worths[task][:, i], k)
+        for task, ious in IOU_THRESHOLDS.items()
+        for i, iou in enumerate(ious)
+        for k in TOP_K
+    }
+
+
+def make_reader(args: argparse.Namespace) -> AnnotationReader:
+    """Build the reader of the command line, by default of the converter's files."""
+    files = dict(
+        type='TVRReader',
+        ann_file=f'{args.split}.jsonl',
+        video_index='video2dur_idx.json',
+        split=args.split,
+    )
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        return TASK_UTILS.build({**(args.reader or files), 'data_root': str(args.task)})
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, encode, rank, report."""
-    sentences, queries = (read(args.task, args.split) for read in (read_sentences, read_queries))
+    reader = make_reader(args)
+    videos = reader.videos()
+    sentences = read_sentences(args.task / args.subtitles, videos)
+    queries = read_queries(reader, videos)
     encoder = TextEncoder(
         args.encoder, max_tokens=args.max_tokens, batch_size=args.batch_size, device=args.device
     )
     similarity = embed(encoder, queries.texts) @ embed(encoder, sentences.texts).T
     recalls = nearest_sentence_recalls(similarity, sentences, queries)
     print(f'{len(queries.texts)} queries, {len(sentences.texts)} sentences')
-    print(recall_table(recalls))
+    tasks = IOU_THRESHOLDS.items()
+    cells = [cell for task, ious in tasks for cell in recall_cells(task, task, TOP_K, ious)]
+    print(result_table(recalls, cells))
     if args.out:
         write_json(args.out, recalls, indent=2)
 
@@ -170,6 +189,15 @@ def parse_args() -> argparse.Namespace:
     )
     defaults = 'default: %(default)s'
     parser.add_argument('--split', default='val', help=defaults)
+    parser.add_argument(
+        '--reader',
+        nargs='+',
+        action=DictAction,
+        help='reader of another layout: type=ActivityNetCaptionsReader ann_file=val_1.json',
+    )
+    parser.add_argument(
+        '--subtitles', default='subtitles.jsonl', help=f'in the folder ({defaults})'
+    )
     parser.add_argument('--max-tokens', type=int, default=64, help=f'of a text ({defaults})')
     parser.add_argument('--batch-size', type=int, default=32, help=f'texts ({defaults})')
     parser.add_argument('--device', default='cpu', help=f'of the encoder ({defaults})')

@@ -8,7 +8,6 @@ Prints the model settings that a config for the new checkpoint needs.
 import argparse
 import io
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reloclnet_mm.engine.checkpointing.atomic_backend import AtomicLocalBackend
 from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.official import convert_state_dict
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import replace_file
 
 # The classes that the authors' settings are pickled as. An OrderedDict takes the state of
 # either and does nothing with it.
@@ -33,14 +33,12 @@ _MAX_DEPTH = 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(arguments)
-    try:
+    with input_errors_end_the_program():
         check_destination(args.src, args.dst, args.overwrite)
         checkpoint = convert(args.src)
         text = config_text(checkpoint['state_dict'], checkpoint['meta']['official'])
         write(checkpoint, args.dst)
         print(f'{args.dst}: {len(checkpoint["state_dict"])} tensors. Its config needs:\n\n{text}')
-    except InputError as error:
-        sys.exit(f'error: {error}')
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -119,10 +117,8 @@ def write(checkpoint: dict[str, Any], dst: str) -> None:
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    try:
-        AtomicLocalBackend().put(buffer.getvalue(), dst)
-    except OSError as error:
-        raise InputError(f'{dst}: cannot be written: {error}') from error
+    with replace_file(dst) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Stands in for ``mmaction.models.localizers.drn`` where mmaction2's release lacks it."""
+"""Replace ``mmaction.models.localizers.drn`` where mmaction2's release lacks it."""

@@ -1,4 +1,4 @@
-"""DRN as a name only: building it says how to get the model."""
+"""A name in place of DRN; building it says how to get the model."""
 
 from typing import NoReturn
 
@@ -9,7 +9,7 @@ from reloclnet_mm.errors import InputError
 
 @MODELS.register_module()
 class DRN:
-    """Holds the name of mmaction2's DRN, which its release on PyPI lacks.
+    """Hold the name of mmaction2's DRN, which its release on PyPI lacks.
 
     Raises:
         InputError: Always.
@@ -21,5 +21,5 @@ class DRN:
             'mmaction/models/localizers/drn (open-mmlab/mmaction2 issue 2714). Clone '
             'https://github.com/open-mmlab/mmaction2 at v1.2.0, and install it with '
             '`pip install -e .` in the clone (a plain install leaves the folder out too); '
-            'it needs torchvision and nltk. docs/ecosystem.md of reloclnet_mm tells of another way'
+            'it needs torchvision and nltk. docs/ecosystem.md of reloclnet_mm describes another way'
         )

@@ -1,7 +1,7 @@
-"""Stands in for ``mmaction.models.multimodal.vindlu`` where timm is missing.
+"""Replace ``mmaction.models.multimodal.vindlu`` where timm is missing.
 
-As mmaction2 does where transformers is: the models are names, and building one says what to
-install.
+The models are only names, and building one says what to install, as mmaction2 itself does where
+transformers is missing.
 """
 
 from mmaction.registry import MODELS

@@ -25,6 +25,7 @@ from torch.serialization import (
     get_safe_globals,
     safe_globals,
 )
+from torch.sparse import check_sparse_tensor_invariants
 
 from reloclnet_mm.engine.checkpointing.model_zoos import ZOO_SCHEMES, address_in_zoo, backbone_of
 from reloclnet_mm.engine.checkpointing.safe_globals import ALLOWED_GLOBALS, resolve
@@ -109,7 +110,7 @@ def load_weights_only(
     if not os.path.isfile(path):
         raise InputError(f'{path}: there is no such checkpoint file; check the path')
     try:
-        with _allowing([*ALLOWED_GLOBALS, *extra_globals]):
+        with _allowing([*ALLOWED_GLOBALS, *extra_globals]), check_sparse_tensor_invariants(True):
             return resolve(torch.load(path, map_location=map_location, weights_only=True))
     except Exception as error:  # a damaged pickle can raise anything
         raise InputError(f'{path}: {_explain(error)}') from error

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
+from reloclnet_mm.engine.checkpointing.plain_tensors import check_plain
 from reloclnet_mm.errors import InputError
 
 _PLAIN_DTYPE = re.compile(r'b1|[iu][1248]|f[248]|c(8|16)|[SU][1-9]\d*')
@@ -137,10 +139,13 @@ ALLOWED_GLOBALS: tuple[tuple[Callable, str], ...] = (
 
 
 def resolve(content: Any) -> Any:
-    """Replace every record in the loaded ``content`` by the object it stands for.
+    """Replace every record in the loaded ``content`` by its object, and check every tensor.
 
-    Dicts and lists are changed in place, so that their classes, attributes and
-    shared references stay as they were saved.
+    Dicts and lists are changed in place, so that their classes, attributes and shared references
+    stay as they were saved.
+
+    Raises:
+        InputError: A record has no data, or a tensor is not plain (see :func:`check_plain`).
     """
     return _resolve(content, {})
 
@@ -153,7 +158,11 @@ def _resolve(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
         seen[id(value)] = (value, value)
         # An OrderedDict from a file may carry an attribute named `items`.
         for key, item in list(dict.items(value)):
+            _resolve(key, seen)
             value[key] = _resolve(item, seen)
+        # Dicts of classes that have attributes, such as the `_metadata` of a model's weights.
+        if hasattr(value, '__dict__'):
+            _resolve(value.__dict__, seen)
         return value
     if type(value) is list:
         seen[id(value)] = (value, value)
@@ -167,6 +176,10 @@ def _resolve(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
 def _resolve_leaf_or_tuple(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     if type(value) is tuple:
         return tuple(_resolve(item, seen) for item in value)
+    if isinstance(value, set):
+        return {_resolve(item, seen) for item in value}
+    if isinstance(value, Tensor):
+        check_plain(value)
     if isinstance(value, DTypeRecord):
         return value.dtype
     if isinstance(value, ArrayRecord):

@@ -1,11 +1,14 @@
-"""Checkpoints that do not fit the model."""
+"""Checks of checkpoints that are read and saved."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import Tensor
 
+from reloclnet_mm.engine.checkpointing.resume_check import resume_difference
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import HOOKS
 from reloclnet_mm.utils.models import bare_model
@@ -13,9 +16,10 @@ from reloclnet_mm.utils.models import bare_model
 
 @HOOKS.register_module()
 class CheckpointCheckHook(Hook):
-    """Refuses a checkpoint whose weights are not those of the model, by name and shape.
+    """Refuses a checkpoint that does not fit the model or, on resuming, the training.
 
-    mmengine only warns of them, and goes on with the random ones that the model began with.
+    mmengine only warns of weights that are absent or of another shape, and goes on with the random
+    ones that the model began with. Weights with NaN or infinite numbers are neither read nor saved.
     """
 
     # Before EMAHook copies the weights.
@@ -25,19 +29,39 @@ class CheckpointCheckHook(Hook):
         """Compare, before the weights go into the model.
 
         Raises:
-            InputError: They differ.
+            InputError: The weights, or what a training is to go on with, differ.
         """
-        difference = weights_difference(checkpoint, bare_model(runner.model).state_dict())
+        expected = bare_model(runner.model).state_dict()
+        difference = weights_difference(checkpoint, expected) or not_finite(checkpoint)
         if difference:
             raise InputError(
                 f'{_checkpoint_path(runner)}: {difference}; use the config that the checkpoint was '
-                'trained with, or set the sizes of the model in the config to those of the '
-                'checkpoint'
+                'trained with, set the sizes of the model in the config to those of the '
+                'checkpoint, or use another checkpoint'
+            )
+        difference = runner._resume and resume_difference(checkpoint, runner)
+        if difference:
+            raise InputError(
+                f'{_checkpoint_path(runner)}: cannot be resumed from: {difference}; resume with '
+                'the config that it was written with, or from another checkpoint'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Save no weights that would be refused.
+
+        Raises:
+            InputError: There are some.
+        """
+        finding = not_finite(checkpoint)
+        if finding:
+            raise InputError(
+                f'epoch {runner.epoch + 1}, iteration {runner.iter}: {finding}; no checkpoint is '
+                'saved. Lower the learning rate, and check the features for NaN'
             )
 
 
-def weights_difference(checkpoint: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Where the weights of a checkpoint and those of a model differ in name or shape.
+def weights_difference(checkpoint: Mapping[str, Any], expected: Mapping[str, Tensor]) -> str:
+    """Return where the weights of a checkpoint differ from a model's in name, shape or kind.
 
     Args:
         checkpoint: Weights by name, by themselves or under ``state_dict``; the prefix
@@ -48,20 +72,36 @@ def weights_difference(checkpoint: Mapping[str, Any], expected: Mapping[str, Any
         What differs, in words; empty where nothing does.
     """
     found = {
-        name.removeprefix('module.'): tuple(weight.shape)
+        name.removeprefix('module.'): weight
         for name, weight in checkpoint.get('state_dict', checkpoint).items()
-        if hasattr(weight, 'shape')
+        if isinstance(weight, Tensor)
     }
     for name, weight in expected.items():
         if name not in found:
             return f'has no weights {name!r}, which the model expects'
-        if found[name] != tuple(weight.shape):
+        if found[name].shape != weight.shape:
             return (
-                f'found the weights {name!r} of shape {found[name]}, '
+                f'found the weights {name!r} of shape {tuple(found[name].shape)}, '
                 f'the model expects {tuple(weight.shape)}'
             )
+        if found[name].is_floating_point() != weight.is_floating_point():
+            return f'found the weights {name!r} of {found[name].dtype}, expected {weight.dtype}'
     unknown = sorted(set(found) - set(expected))
     return f'found the weights {unknown[0]!r}, which the model does not have' if unknown else ''
+
+
+def not_finite(checkpoint: Mapping[str, Any]) -> str:
+    """Return which weights of a checkpoint have NaN or infinite numbers, in words; or nothing.
+
+    Args:
+        checkpoint: As :func:`weights_difference` takes it; averaged weights are looked at too.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    averaged = checkpoint.get('ema_state_dict', {})
+    for name, weight in [*weights.items(), *averaged.items()]:
+        if isinstance(weight, Tensor) and not torch.isfinite(weight).all():
+            return f'the weights {name!r} have NaN or infinite numbers'
+    return ''
 
 
 def _checkpoint_path(runner: Runner) -> str | None:

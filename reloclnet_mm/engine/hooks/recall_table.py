@@ -1,19 +1,25 @@
-"""The recalls of a test as a table."""
+"""The results of a test as a table."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from reloclnet_mm.evaluation.table import recall_table
+from reloclnet_mm.evaluation.table import result_table
 from reloclnet_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class RecallTableHook(Hook):
-    """Prints the recalls of a test as a table."""
+    """Print the results of a test: a table of what metrics have cells for, the others below it.
+
+    A metric has cells if it has a method ``table_cells``, which returns a list of
+    :class:`~reloclnet_mm.evaluation.table.Cell`.
+    """
 
     priority = 'VERY_LOW'
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Print."""
         if metrics:
-            runner.logger.info('recalls in percent\n' + recall_table(metrics))
+            declared = (getattr(m, 'table_cells', list) for m in runner.test_loop.evaluator.metrics)
+            cells = [cell for table_cells in declared for cell in table_cells()]
+            runner.logger.info('recalls in percent\n' + result_table(metrics, cells))

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import LOOPS
+from reloclnet_mm.utils.models import bare_model
 from reloclnet_mm.utils.random_state import random_state, set_random_state
 
-# Of what gather_state returns, by key; a sampler may have no seed.
+# The keys of what gather_state returns; a sampler may have no seed.
 _TYPES = dict(
-    ranks=list,
+    processes=list,
     batches=int,
     epoch_length=int,
     validated=bool,
@@ -32,24 +32,24 @@ _TYPES = dict(
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's ``EpochBasedTrainLoop``, with the same arguments, that resumes exactly.
+    """Trains by epochs as mmengine's loop does, and resumes exactly, also within an epoch.
 
-    :class:`~reloclnet_mm.engine.hooks.checkpoint_hook.AtomicCheckpointHook` puts what
-    :meth:`gather_state` returns into its checkpoints and hands it to :meth:`resume_from`. Then
+    :class:`~reloclnet_mm.engine.hooks.checkpoint_hook.AtomicCheckpointHook` saves what
+    :meth:`gather_state` returns and hands it to :meth:`resume_from`. Then
 
-    - the batches of an epoch that were trained on are loaded again and left out;
-    - a validation that was due, but not over when the checkpoint was written, is made up for, so
-      that the best score and early stopping miss none;
-    - every rank's random number generators, and its gradients in a window of accumulation that is
-      not full, are as they were.
+    - the batches of the epoch that were trained on are loaded again and skipped;
+    - a validation that was due, but not finished when the checkpoint was written, is made up for,
+      so that the best score and early stopping miss none;
+    - the random number generators of every process, and its gradients if an accumulation was
+      under way, are restored.
 
     Args:
         runner: The runner.
-        dataloader: Of mmengine's loop.
-        max_epochs: Of mmengine's loop.
-        val_begin: Of mmengine's loop.
-        val_interval: Of mmengine's loop.
-        dynamic_intervals: Of mmengine's loop.
+        dataloader: Passed to mmengine's loop, as are all that follow.
+        max_epochs: Number of epochs.
+        val_begin: First epoch, from 1, that is validated.
+        val_interval: Epochs from one validation to the next.
+        dynamic_intervals: Other intervals from certain epochs on.
     """
 
     def __init__(
@@ -96,22 +96,24 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def gather_state(self, epoch: int, iteration: int) -> dict[str, Any]:
-        """What a checkpoint needs beside mmengine's own; a collective call.
+        """Collect from all processes what a checkpoint needs beside mmengine's own.
 
         Args:
-            epoch: Epochs that the checkpoint says are over.
-            iteration: Iterations that it says are over.
+            epoch: Number of finished epochs in the checkpoint.
+            iteration: Number of finished iterations in the checkpoint.
 
         Returns:
-            Plain data: of each rank its random states and open gradients; the place in the epoch;
-            whether the validation after it is over.
+            Plain data: the random states and open gradients of each process; the place in the
+            epoch; whether the validation after it is finished.
         """
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        gradients = open_gradients(self._bare_model())
-        own = dict(random=random_state(), cuda=cuda, gradients=gradients)
+        own = dict(
+            random=random_state(),
+            cuda=torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            gradients=open_gradients(bare_model(self.runner.model)),
+        )
         is_in_epoch = epoch == self._epoch and not self._is_validating
         return dict(
-            ranks=all_gather_object(own),
+            processes=all_gather_object(own),
             batches=iteration - self._epoch_start if is_in_epoch else 0,
             epoch_length=len(self.dataloader),
             validated=self._is_validating,
@@ -123,52 +125,54 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Go on from a state when the loop is run.
 
         Args:
-            state: What :meth:`gather_state` returned.
+            state: Return value of :meth:`gather_state`.
 
         Raises:
-            InputError: It is of another kind, or it lies within an epoch of other batches.
+            InputError: It is of another kind, or it is from the middle of an epoch of other
+                batches.
         """
         if not _is_state(state):
             raise InputError(
                 'the checkpoint to resume from holds a state of training that cannot be read; '
                 'resume from another checkpoint'
             )
-        found = (len(state['ranks']), state['epoch_length'])
+        found = (len(state['processes']), state['epoch_length'])
         here = (get_world_size(), len(self.dataloader))
         if state['batches'] and found != here:
             raise InputError(
-                f'the checkpoint to resume from lies within an epoch of {found[1]} batches on '
-                f'{found[0]} ranks, but here an epoch has {here[1]} batches on {here[0]} ranks; '
-                'expected the same. Restore batch size, data and number of ranks, or resume from '
-                'a checkpoint written at the end of an epoch'
+                f'the checkpoint to resume from lies within an epoch of {found[1]} batches in each '
+                f'of {found[0]} processes, but here it is {here[1]} batches in each of {here[0]} '
+                'processes; expected the same. Restore batch size, data and number of processes, '
+                'or resume from a checkpoint written at the end of an epoch'
             )
         if state['sampler_seed'] is not None:
-            # A seed drawn at the start of a run is drawn anew on resuming.
+            # A seed that was drawn at the start of the run would be drawn anew.
             self.dataloader.sampler.seed = state['sampler_seed']
         self._resumed = state
 
     def _restore(self) -> None:
-        """Take up what :meth:`resume_from` was given, once no loader will be made any more."""
+        """Restore the state once all loaders have begun, as their beginning draws numbers."""
         state, self._resumed = self._resumed, None
         for name, loader in self._loaders().items():
             if name in state['loaders'] and loader.generator is None:
-                # Workers that persist were started before; starting them draws a number, which
-                # must not come from the default generator again.
+                # Persistent workers had been started before: starting them again must not draw
+                # from the default generator.
                 loader.generator = torch.Generator()
-        if len(state['ranks']) != get_world_size():
+        if len(state['processes']) != get_world_size():
             print_log(
-                f'the checkpoint is of {len(state["ranks"])} ranks, these are {get_world_size()}: '
-                'random numbers and batches are not those of an unbroken training',
+                f'the checkpoint is of {len(state["processes"])} processes, these are '
+                f'{get_world_size()}: random numbers and batches are not those of a training '
+                'without interruption',
                 logger='current',
                 level=logging.WARNING,
             )
             return
-        own = state['ranks'][get_rank()]
+        own = state['processes'][get_rank()]
         try:
             set_random_state(own['random'])
             if own['cuda'] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(own['cuda'].cpu())
-            set_open_gradients(self._bare_model(), own['gradients'])
+            set_open_gradients(bare_model(self.runner.model), own['gradients'])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 'the checkpoint to resume from holds random states or gradients that do not fit '
@@ -188,7 +192,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._is_validating = False
 
     def _loaders(self) -> dict[str, DataLoader]:
-        """Data loaders that are iterated over again and again, by name."""
+        """Return the data loaders that are used again and again, by name."""
         validation = self.runner.val_loop
         loaders = dict(
             train=self.dataloader,
@@ -197,15 +201,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         )
         return {name: loader for name, loader in loaders.items() if loader is not None}
 
-    def _bare_model(self) -> nn.Module:
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
-
 
 def open_gradients(model: nn.Module) -> dict[str, Tensor]:
-    """Gradients that wait for others to be added, by the names of their parameters.
+    """Return the gradients that others will be added to, by the names of their parameters.
 
-    After an update mmengine leaves none, so there are some within a window of accumulation only.
+    After an update mmengine leaves none, so there are some only while gradients are accumulated.
 
     Args:
         model: The bare model.
@@ -222,11 +222,20 @@ def set_open_gradients(model: nn.Module, gradients: Mapping[str, Tensor]) -> Non
 
     Args:
         model: The bare model.
-        gradients: By name.
+        gradients: Gradients by name.
+
+    Raises:
+        ValueError: One is not of the shape and type of its parameter.
     """
     parameters = dict(model.named_parameters())
     for name, gradient in gradients.items():
-        parameters[name].grad = gradient.to(parameters[name], copy=True)
+        parameter = parameters[name]
+        if gradient.shape != parameter.shape or gradient.dtype != parameter.dtype:
+            raise ValueError(
+                f'the gradient of {name!r} is {gradient.dtype} of shape {tuple(gradient.shape)}, '
+                f'expected {parameter.dtype} of {tuple(parameter.shape)}'
+            )
+        parameter.grad = gradient.to(parameter, copy=True)
 
 
 def _is_state(state: object) -> bool:
@@ -239,7 +248,7 @@ def _is_state(state: object) -> bool:
 
 
 def _is_under_way(loader: DataLoader) -> bool:
-    """Whether a loader's persistent workers were started, by this process or one before it."""
+    """Return whether a loader's persistent workers were started, now or before resuming."""
     return loader.persistent_workers and (
         loader._iterator is not None or loader.generator is not None
     )

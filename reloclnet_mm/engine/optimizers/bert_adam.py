@@ -1,4 +1,4 @@
-"""BERT's Adam, and training in bfloat16."""
+"""The Adam that BERT was trained with."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,24 +7,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from reloclnet_mm.registry import OPTIMIZERS
+from reloclnet_mm.utils.checks import check_number
 
 _SETTINGS = ('lr', 'betas', 'eps', 'weight_decay', 'max_grad_norm')
 
 
 @OPTIMIZERS.register_module()
 class BertAdam(Optimizer):
-    """Adam as BERT was trained with (Devlin et al., NAACL 2019).
+    """Update parameters with Adam as BERT was trained with (Devlin et al., NAACL 2019).
 
     It differs from :class:`torch.optim.AdamW` in two points: the running means are not corrected
     for their start from 0, and each parameter tensor's gradient is clipped to a norm of its own.
 
     Args:
-        params: Parameters or groups of them.
-        lr: Learning rate.
-        betas: Of the running means of the gradient and its square.
-        eps: Added to the root of the second.
-        weight_decay: Decoupled.
-        max_grad_norm: Norm that each tensor's gradient is clipped to; None: no clipping.
+        params: Parameters or groups of them, each with settings of its own if it has any.
+        lr: Learning rate, not negative.
+        betas: Decay of the running means of the gradient and of its square, each in [0, 1).
+        eps: Is added to the root of the second mean; not negative.
+        weight_decay: Share of a parameter that is subtracted each step, times ``lr``; not negative.
+        max_grad_norm: Norm that each tensor's gradient is clipped to, above 0; None: no clipping.
+
+    Raises:
+        ValueError: A setting is out of range.
     """
 
     def __init__(
@@ -36,21 +40,23 @@ class BertAdam(Optimizer):
         weight_decay: float = 0.01,
         max_grad_norm: float | None = 1.0,
     ) -> None:
-        if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(
-                f'BertAdam: found lr {lr}, betas {betas}, eps {eps}, weight_decay {weight_decay}; '
-                'expected none negative and betas below 1'
-            )
         super().__init__(
             params,
             dict(
                 lr=lr,
-                betas=tuple(betas),
+                betas=betas,
                 eps=eps,
                 weight_decay=weight_decay,
                 max_grad_norm=max_grad_norm,
             ),
         )
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Add a group of parameters after checking its settings."""
+        check_settings(self.defaults | param_group)
+        super().add_param_group(param_group)
+        # A list, as JSON and command lines give it, would not be hashable.
+        self.param_groups[-1]['betas'] = tuple(self.param_groups[-1]['betas'])
 
     # There is nothing to gain for torch.compile, and it cannot follow the groups of parameters.
     @torch.compiler.disable
@@ -89,6 +95,19 @@ class BertAdam(Optimizer):
         return state
 
 
+def check_settings(settings: dict) -> None:
+    """Refuse settings of :class:`BertAdam` that are out of range; see there."""
+    for name in ('lr', 'eps', 'weight_decay'):
+        check_number(f'BertAdam: {name}', settings[name], low=0)
+    betas = settings['betas']
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise ValueError(f'BertAdam: betas is {betas!r}, expected two numbers')
+    for i, beta in enumerate(betas):
+        check_number(f'BertAdam: betas[{i}]', beta, low=0, below=1)
+    if settings['max_grad_norm'] is not None:
+        check_number('BertAdam: max_grad_norm', settings['max_grad_norm'], above=0)
+
+
 def _update(
     parameters: list[Tensor],
     states: list[dict[str, Tensor]],
@@ -115,7 +134,7 @@ def _update(
 
 
 def clip_norms(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
-    """Each gradient scaled down to a norm, as ``torch.nn.utils.clip_grad_norm_`` scales one.
+    """Scale each gradient down to a norm, as ``torch.nn.utils.clip_grad_norm_`` scales one.
 
     Args:
         gradients: Any shapes.

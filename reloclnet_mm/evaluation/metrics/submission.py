@@ -12,8 +12,8 @@ from reloclnet_mm.registry import METRICS
 from reloclnet_mm.utils.fileio import write_json
 
 
-def ranked_list(predicted: dict[str, Any] | None) -> list[list[float]]:
-    """Predictions as [[video id, start s, end s, score], …]; ranked videos get 0 for both times.
+def ranked_list(predicted: dict[str, Any]) -> list[list[float]]:
+    """List predictions as [video id, start s, end s, score]; ranked videos get 0 for both times.
 
     Args:
         predicted: ``video_ids``, ``scores`` and, for moments, ``moments``.
@@ -28,35 +28,32 @@ def ranked_list(predicted: dict[str, Any] | None) -> list[list[float]]:
 
 @METRICS.register_module()
 class TVRSubmission(BaseMetric):
-    """Writes the ranked lists to a JSON file in the format of TVR's submissions.
+    """Write the ranked lists to a JSON file in the format of TVR's submissions.
 
     The file holds ``video2idx`` and, for each task, a list of ``{desc_id, desc, predictions}``.
     Queries without a known video have no SVMR. It reports no number.
 
     Args:
         out_file: The JSON file.
-        collect_device: Of mmengine's BaseMetric.
-        collect_dir: Of mmengine's BaseMetric.
+        **kwargs: Passed to mmengine's BaseMetric.
     """
 
-    def __init__(
-        self, out_file: str, collect_device: str = 'cpu', collect_dir: str | None = None
-    ) -> None:
-        super().__init__(collect_device, prefix='submission', collect_dir=collect_dir)
+    def __init__(self, out_file: str, **kwargs: Any) -> None:
+        super().__init__(**dict(prefix='submission') | kwargs)
         self.out_file = Path(out_file)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the ranked lists.
 
         Raises:
-            InputError: The model is none that ranks for queries of this package's data sets.
+            InputError: The results are those of another package's model.
         """
         for sample in data_samples:
             if 'query_id' not in sample:
                 raise InputError(
-                    f'TVRSubmission: a result holds {sorted(sample)} and no query_id; ranked lists '
-                    "are written of this package's models only. For another package's model leave "
-                    '--submission out, --dump writes its results'
+                    f'TVRSubmission: a result holds {sorted(sample)} and no query_id; only ranked '
+                    "lists of this package's models can be written. For a model of another package "
+                    'leave --submission out; --dump writes its results'
                 )
             lists = {
                 task: ranked_list(sample[f'pred_{task.lower()}'])

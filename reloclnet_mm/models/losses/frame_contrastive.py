@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.utils.checks import check_number
 
 
 def jensen_shannon_gap(similarity: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
-    """The negated Jensen–Shannon estimate of mutual information.
+    """Compute the negated Jensen–Shannon estimate of mutual information.
 
     E⁻ − E⁺ with E⁺ the mean over the foreground of log 2 − softplus(−r) and E⁻ the mean over the
     background of softplus(−r) + r − log 2. A mean over nothing is 0.
@@ -35,18 +36,19 @@ def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class FrameContrastiveLoss(nn.Module):
-    """Mutual information of a query with the clips of its moment, against the other clips.
+    """Contrast the clips of a query's moment with the other clips of the video.
 
     Args:
-        loss_weight: Weight.
+        loss_weight: Weight of the loss, not negative.
     """
 
     def __init__(self, loss_weight: float = 0.03) -> None:
         super().__init__()
+        check_number('FrameContrastiveLoss: loss_weight', loss_weight, low=0)
         self.loss_weight = loss_weight
 
     def forward(self, similarity: Mapping[str, Tensor], clip_mask: Tensor, spans: Tensor) -> Tensor:
-        """The weighted loss, mean over the batch and over streams.
+        """Compute the weighted loss, mean over the batch and over streams.
 
         Args:
             similarity: Stream name to (B, L), inner products r of each query and the clips of its

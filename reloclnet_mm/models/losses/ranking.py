@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
 
 def sample_negatives(scores: Tensor, excluded: Tensor, pool_size: int | None) -> Tensor:
-    """One negative column for each row, drawn uniformly from the best scored.
+    """Draw one negative column for each row, uniformly from the best scored.
 
     Args:
         scores: (B, C).
@@ -18,7 +19,7 @@ def sample_negatives(scores: Tensor, excluded: Tensor, pool_size: int | None) ->
         pool_size: Draw from that many best negatives only; None: from all.
 
     Returns:
-        (B,) int64. Meaningless for a row all of whose columns are excluded.
+        (B,) int64. Of no meaning where all columns of a row are excluded.
     """
     order = scores.detach().masked_fill(excluded, float('-inf')).argsort(1, descending=True)
     available = (~excluded).sum(1)
@@ -30,17 +31,17 @@ def sample_negatives(scores: Tensor, excluded: Tensor, pool_size: int | None) ->
 
 @MODELS.register_module()
 class RankingLoss(nn.Module):
-    """Each query's own video must score higher than a sampled other one, and the reverse.
+    """Ask each query's own video to score higher than a sampled other one, and the reverse.
 
     Args:
         kind: ``hinge``: max(0, margin + s_neg − s_pos); ``lse``: log(1 + exp(s_neg − s_pos)).
-        margin: Of the hinge.
+        margin: Margin of the hinge, not negative.
         pool_size: Draw negatives from that many best scored ones only; None: from all. A
             schedule sets it through :class:`~reloclnet_mm.engine.hooks.HardNegativeHook`.
         mask_same_video: Whether other queries of a query's own video are left out of its
             negatives. The original counts them.
-        query_weight: Weight of the loss over videos for each query.
-        video_weight: Weight of the loss over queries for each video.
+        query_weight: Weight of the loss over videos for each query, not negative.
+        video_weight: Weight of the loss over queries for each video, not negative.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class RankingLoss(nn.Module):
         video_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if kind not in ('hinge', 'lse'):
-            raise ValueError(f"RankingLoss: kind is {kind!r}, expected 'hinge' or 'lse'")
-        if pool_size is not None and pool_size < 1:
-            raise ValueError(f'RankingLoss: pool_size is {pool_size}, expected 1 or more, or None')
+        check_choice('RankingLoss: kind', kind, ('hinge', 'lse'))
+        check_number('RankingLoss: margin', margin, low=0)
+        if pool_size is not None:
+            check_count('RankingLoss: pool_size', pool_size)
+        check_number('RankingLoss: query_weight', query_weight, low=0)
+        check_number('RankingLoss: video_weight', video_weight, low=0)
         self.kind = kind
         self.margin = margin
         self.pool_size = pool_size
@@ -65,10 +68,10 @@ class RankingLoss(nn.Module):
         self.video_weight = video_weight
 
     def forward(self, scores: Tensor, same_video: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted losses of both directions.
+        """Compute the weighted losses of both directions.
 
         Args:
-            scores: (B, B), s of query i and the video of query j.
+            scores: (B, B), score of query i and the video of query j.
             same_video: (B, B) bool, true where two queries have the same video.
 
         Returns:

@@ -4,22 +4,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.utils.checks import check_number
 
 
 @MODELS.register_module()
 class SpanLoss(nn.Module):
-    """Cross-entropy of the start clip plus that of the end clip.
+    """Add the cross-entropies of the start clip and of the end clip.
 
     Args:
-        loss_weight: Weight.
+        loss_weight: Weight of the loss, not negative.
     """
 
     def __init__(self, loss_weight: float = 0.01) -> None:
         super().__init__()
+        check_number('SpanLoss: loss_weight', loss_weight, low=0)
         self.loss_weight = loss_weight
 
     def forward(self, start_logits: Tensor, end_logits: Tensor, spans: Tensor) -> Tensor:
-        """The weighted loss, mean over the batch.
+        """Compute the weighted loss, mean over the batch.
 
         Args:
             start_logits: (B, L).

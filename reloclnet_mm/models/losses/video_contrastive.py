@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.utils.checks import check_number
 
 
 def noise_contrastive_loss(scores: Tensor, ignored: Tensor | None = None) -> Tensor:
-    """Mean over i of logsumexp(row i and column i together) − x_ii; x_ii counts twice.
+    """Compute the mean over i of logsumexp(row i and column i) − x_ii; x_ii counts twice.
 
     Args:
         scores: (B, B), x.
@@ -23,21 +24,22 @@ def noise_contrastive_loss(scores: Tensor, ignored: Tensor | None = None) -> Ten
 
 @MODELS.register_module()
 class VideoContrastiveLoss(nn.Module):
-    """Noise-contrastive estimation between queries and the videos of a batch.
+    """Contrast queries with the videos of a batch by noise-contrastive estimation.
 
     Args:
         mask_same_video: Whether other queries of a query's own video are left out of its
             negatives. The original counts them.
-        loss_weight: Weight.
+        loss_weight: Weight of the loss, not negative.
     """
 
     def __init__(self, mask_same_video: bool = False, loss_weight: float = 0.03) -> None:
         super().__init__()
         self.mask_same_video = mask_same_video
+        check_number('VideoContrastiveLoss: loss_weight', loss_weight, low=0)
         self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, same_video: Tensor) -> Tensor:
-        """The weighted loss.
+        """Compute the weighted loss.
 
         Args:
             scores: (B, B), x: of query i and the video of query j the largest inner product with a
