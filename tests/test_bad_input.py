@@ -1,10 +1,7 @@
 """Input that cannot be used stops with one message; what can be mended is counted in the log."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -25,9 +22,11 @@ from tiny_corpus import (
     tiny_runner,
     write_lines,
 )
+from tool_processes import full_disk, run_here
 
 from reloclnet_mm import registry as registries
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.evaluation.metrics.submission import TVRSubmission
 from reloclnet_mm.registry import DATASETS, MODELS
 
 REMEDY = re.compile(
@@ -521,44 +520,43 @@ def test_a_setting_out_of_its_range(config, parts):
 # The command-line tools.
 
 
-def run_tool(repository, tool, *arguments):
-    return subprocess.run(
-        [sys.executable, str(repository / 'tools' / tool), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=repository,
-        env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
-    )
-
-
-def assert_ends_with_one_message(process, *parts):
-    output = process.stdout + process.stderr
-    assert process.returncode == 1, output
-    assert 'Traceback' not in output
-    last = process.stderr.strip().splitlines()[-1]
+def assert_ends_with_one_message(printed, *parts):
+    assert 'Traceback' not in printed
+    last = printed.strip().splitlines()[-1]
     assert last.startswith('error: ')
     for part in parts:
         assert str(part) in last
 
 
-@pytest.mark.slow
-def test_train_ends_with_one_message_for_an_error_in_a_loading_worker(
-    repository, corpus_folder, tmp_path
-):
+def test_train_ends_with_one_message_for_an_error_in_a_loading_worker(corpus_folder, tmp_path):
     edit_features(corpus_folder / FILES['video'], 'b', np.full((11, 6), np.nan, np.float32))
     cfg = tiny_config(corpus_folder, tmp_path / 'run')
     cfg.train_dataloader.num_workers = 1
     cfg.dump(tmp_path / 'config.py')
-    process = run_tool(repository, 'train.py', tmp_path / 'config.py')
-    assert_ends_with_one_message(process, FILES['video'], "key 'b'", 'NaN or infinity in row 0')
+    printed = run_here(tmp_path, 'train', 'config.py', status=1)
+    assert_ends_with_one_message(printed, FILES['video'], "key 'b'", 'NaN or infinity in row 0')
 
 
-@pytest.mark.slow
-def test_test_ends_with_one_message_for_a_checkpoint_of_another_size(
-    repository, corpus_folder, tmp_path
-):
+def test_test_ends_with_one_message_for_a_checkpoint_of_another_size(corpus_folder, tmp_path):
     path = save_weights(tmp_path / 'wide.pth', embed_dims=32)
     tiny_config(corpus_folder, tmp_path / 'run').dump(tmp_path / 'config.py')
-    process = run_tool(repository, 'test.py', tmp_path / 'config.py', path)
-    assert_ends_with_one_message(process, path, 'of shape (32, 4)', 'expects (16, 4)')
+    printed = run_here(tmp_path, 'test', 'config.py', path, status=1)
+    assert_ends_with_one_message(printed, path, 'of shape (32, 4)', 'expects (16, 4)')
+
+
+def test_a_full_disk_ends_a_test_with_one_message_and_leaves_no_file(
+    corpus_folder, tmp_path, monkeypatch
+):
+    compute = TVRSubmission.compute_metrics
+
+    def compute_on_a_full_disk(metric, results):
+        with full_disk(1000):
+            return compute(metric, results)
+
+    monkeypatch.setattr(TVRSubmission, 'compute_metrics', compute_on_a_full_disk)
+    path = save_weights(tmp_path / 'weights.pth')
+    tiny_config(corpus_folder, tmp_path / 'run').dump(tmp_path / 'config.py')
+    args = ('config.py', path, '--submission', 'out/s.json')
+    printed = run_here(tmp_path, 'test', *args, status=1)
+    assert_ends_with_one_message(printed, 's.json: cannot be written (File too large)')
+    assert list((tmp_path / 'out').iterdir()) == []

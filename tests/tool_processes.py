@@ -1,12 +1,27 @@
-"""Running the command-line tools as a user does, in processes of their own."""
+"""Running the command-line tools, in processes of their own or in this one."""
 
 import importlib.util
+import io
 import os
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@contextmanager
+def full_disk(size):
+    """No file that this process writes may grow over so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def load_tool(name):
@@ -18,6 +33,24 @@ def load_tool(name):
     sys.modules.setdefault(spec.name, module)
     spec.loader.exec_module(module)
     return module
+
+
+def run_here(folder, tool, *args, status=0):
+    """What `tools/<tool>.py` prints, run in `folder` and in this process, which spares seconds."""
+    main, before, printed = load_tool(tool).main, os.getcwd(), io.StringIO()
+    os.chdir(folder)
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed), mock.patch.dict(os.environ):
+            try:
+                main([*map(str, args)])
+                ended = 0
+            except SystemExit as end:
+                ended = end.code if isinstance(end.code, int) else 1
+                print(end.code)
+    finally:
+        os.chdir(before)
+    assert ended == status, printed.getvalue()
+    return printed.getvalue()
 
 
 def tool_process(folder, tool, *args, packages=()):

@@ -1,15 +1,12 @@
-"""Pack the features of an h5 file into one memory-mapped array, or check such a store."""
+"""Pack the features of an h5 file into a store that is faster to read, or check such a store."""
 
 import argparse
-from collections.abc import Iterator
+import math
 
-import numpy as np
-
-from reloclnet_mm.features.h5 import FeatureFile
-from reloclnet_mm.features.packed import PackedFeatures, open_features, verify_packed
-from reloclnet_mm.features.packed_writer import PackingSummary, write_packed
+from reloclnet_mm.features import PackedFeatures, open_features
+from reloclnet_mm.features.checks import DTYPES
+from reloclnet_mm.features.packed_writer import write_packed
 from reloclnet_mm.utils.cli import input_errors_end_the_program
-from reloclnet_mm.utils.fileio import writing
 from reloclnet_mm.utils.progress import progress
 
 
@@ -24,9 +21,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('target', nargs='?', metavar='OUT.pack', help='folder to write')
     parser.add_argument(
         '--dtype',
-        choices=('float32', 'float16'),
+        choices=list(DTYPES),
         default='float32',
-        help='of the store; float16 rounds (default: %(default)s)',
+        help='type of the stored values; float16 rounds them (default: %(default)s)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace the store OUT.pack')
     parser.add_argument('--verify', metavar='STORE', help='compare a store with its checksums')
@@ -37,41 +34,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def pack(source: str, target: str, dtype: str, overwrite: bool) -> None:
-    """Pack all keys of a file, and say what was packed."""
-    features = open_features(source)
-    summary = write_packed(target, read_with_progress(features), dtype, overwrite)
-    print(f'{target}: {describe(target)}')
-    print(describe_rounding(summary))
+    """Pack all keys of a file, and print what was packed."""
+    file = open_features(source)
+    features = ((key, file.read(key)) for key in progress(file.keys(), 'keys'))
+    summary = write_packed(target, features, dtype, overwrite, file.attributes)
+    rounding = 'nothing was rounded'
+    if summary.error_at:
+        rounding = f'largest rounding error {summary.largest_error:g} ({summary.error_at})'
+    print(f'{target}: {describe(PackedFeatures(target))}')
+    print(f'largest value {summary.largest_value:g}; {rounding}')
 
 
-def read_with_progress(features: FeatureFile | PackedFeatures) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each key with its (rows, channels) float32 array, and show how many are done."""
-    for key in progress(features.keys(), 'keys'):
-        yield key, features.read(key)
-
-
-def describe(path: str) -> str:
-    """Sizes of a store."""
-    store = PackedFeatures(path)
-    rows = store.rows
+def describe(store: PackedFeatures) -> str:
+    """Return the sizes of a store."""
+    megabytes = math.prod(store.shape) * store.dtype.itemsize / 1e6
     return (
-        f'{len(store.keys()):,} keys, {len(rows):,} rows of {rows.shape[1]:,} {rows.dtype}, '
-        f'{rows.nbytes / 1e6:,.1f} MB'
+        f'{len(store.keys()):,} keys, {store.shape[0]:,} rows of {store.shape[1]:,} {store.dtype}, '
+        f'{megabytes:,.1f} MB'
     )
-
-
-def describe_rounding(summary: PackingSummary) -> str:
-    """What the store's dtype has cost."""
-    values = f'largest value {summary.largest_value:g}'
-    if summary.largest_error == 0:
-        return f'{values}; nothing was rounded'
-    return f'{values}; largest rounding error {summary.largest_error:g} ({summary.error_at})'
-
-
-def verify(path: str) -> None:
-    """Compare a store with its checksums, and say what it holds."""
-    verify_packed(path)
-    print(f'{path}: as it was packed: {describe(path)}')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -79,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with input_errors_end_the_program():
         if args.verify:
-            verify(args.verify)
-            return
-        with writing(args.target):
+            store = PackedFeatures(args.verify)
+            store.verify()
+            print(f'{args.verify}: as it was packed: {describe(store)}')
+        else:
             pack(args.source, args.target, args.dtype, args.overwrite)
 
 

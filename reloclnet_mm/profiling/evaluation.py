@@ -1,24 +1,21 @@
-"""Ranking a corpus for encoded queries: ours and the long way."""
+"""Ranking a corpus for encoded queries: ours, the plain way, and the products alone."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from reloclnet_mm.models.span_heads import MergedSpanHead
 from reloclnet_mm.profiling.harness import Subject, Workload, random_lengths, random_streams
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
-from reloclnet_mm.retrieval.index import CoarseDtype, CorpusIndex
-from reloclnet_mm.retrieval.moment_search import (
-    RankedMoments,
-    SpanRange,
-    rank_moments_in_own_video,
-    rank_videos_and_moments,
-)
-from reloclnet_mm.structures import VideoCorpus
-from reloclnet_mm.structures.packed_rows import RowLayout
+from reloclnet_mm.retrieval.moment_search import RankedMoments
+from reloclnet_mm.retrieval.results import RankingOptions
+from reloclnet_mm.retrieval.sharding import CorpusIndex
+from reloclnet_mm.structures import EncodedCorpus, RowLayout
 
-NUM_VIDEOS, ALPHA, SPANS = 100, 30.0, SpanRange(min_span=2, max_span=16, num_moments=100)
+OPTIONS = RankingOptions()
+STREAMS = ('video', 'subtitle')
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,8 @@ class Sizes:
     Attributes:
         queries: Q.
         videos: N.
-        mean_clips: Of the videos.
-        max_clips: Of the videos; the long way pads to it.
+        mean_clips: Mean number of clips of a video.
+        max_clips: Most clips of a video; the plain way pads to it.
         width: d.
     """
 
@@ -47,65 +44,63 @@ class Encodings:
     Attributes:
         corpus: The videos.
         queries: Stream name to (Q, d).
-        mapped: The same, mapped by a span predictor.
         own_videos: (Q,) int64.
-        kernels: (2, 1, 5).
+        span_head: Predicts spans.
     """
 
-    corpus: VideoCorpus
+    corpus: EncodedCorpus
     queries: dict[str, Tensor]
-    mapped: dict[str, Tensor]
     own_videos: Tensor
-    kernels: Tensor
+    span_head: MergedSpanHead
 
     @staticmethod
     def draw(sizes: Sizes) -> 'Encodings':
-        """The same for the same sizes."""
+        """Draw encodings, the same for the same sizes."""
         generator = torch.Generator().manual_seed(0)
         lengths = sorted(random_lengths(sizes.videos, sizes.mean_clips, sizes.max_clips, generator))
-        streams = ('video', 'subtitle')
-        number = torch.arange(sizes.videos)
-        corpus = VideoCorpus(
+        number, widths = torch.arange(sizes.videos), dict.fromkeys(STREAMS, sizes.width)
+        rows = random_streams(sum(lengths), widths, generator)
+        corpus = EncodedCorpus(
             video_names=tuple(str(i) for i in number.tolist()),
             video_ids=number,
             seconds_per_clip=torch.full((sizes.videos,), 1.5),
-            order=number,
-            streams=streams,
-            features=torch.randn(sum(lengths), 2 * sizes.width, generator=generator),
+            positions=number,
             layout=RowLayout.stack(lengths, lengths),
+            rows=dict(retrieval=rows, localization=rows),
         )
-        widths = dict.fromkeys(streams, sizes.width)
-        queries = random_streams(sizes.queries, widths, generator)
-        mapped = random_streams(sizes.queries, widths, generator)
         return Encodings(
             corpus,
-            queries,
-            # So that probabilities of clips differ by a few orders of magnitude.
-            {name: x.mul_(sizes.width**-0.5) for name, x in mapped.items()},
+            random_streams(sizes.queries, widths, generator),
             torch.randint(sizes.videos, (sizes.queries,), generator=generator),
-            torch.randn(2, 1, 5, generator=generator),
+            _span_head(sizes.width, generator),
         )
 
 
-def ours(sizes: Sizes, coarse_dtype: CoarseDtype, answered: int) -> Workload:
-    """Ranks all queries; gives the lists of the first ``answered``."""
+def _span_head(width: int, generator: torch.Generator) -> MergedSpanHead:
+    head = MergedSpanHead(streams=STREAMS, embed_dims=width).requires_grad_(False)
+    for linear in head.query_maps.values():
+        # So that probabilities of clips differ by a few orders of magnitude.
+        linear.weight.normal_(std=1 / width, generator=generator)
+        linear.bias.zero_()
+    for convolution in (head.start_conv, head.end_conv):
+        convolution.weight.normal_(generator=generator)
+    return head
+
+
+def ours(sizes: Sizes, answered: int) -> Workload:
+    """Rank all queries; give the lists of the first ``answered``."""
     data = Encodings.draw(sizes)
-    index = CorpusIndex(data.corpus, data.kernels, coarse_dtype)
-    index.prepare()
+    index = CorpusIndex.build(data.corpus, data.span_head)
 
-    @torch.no_grad()
     def work() -> dict[str, Tensor]:
-        scores, videos, moments = rank_videos_and_moments(
-            data.queries, data.mapped, index, num_videos=NUM_VIDEOS, alpha=ALPHA, spans=SPANS
-        )
-        own = rank_moments_in_own_video(data.mapped, index, data.own_videos, SPANS)
+        lists = index.rank(data.queries, data.own_videos, OPTIONS)
         return dict(
-            video_scores=scores[:answered],
-            videos=videos[:answered],
-            moment_scores=moments.scores[:answered],
-            moments=_items(moments, answered),
-            own_scores=own.scores[:answered],
-            own_moments=_items(own, answered),
+            video_scores=lists.video_scores[:answered],
+            videos=lists.videos[:answered],
+            moment_scores=lists.moments.scores[:answered],
+            moments=_items(lists.moments, answered),
+            own_scores=lists.own_moments.scores[:answered],
+            own_moments=_items(lists.own_moments, answered),
         )
 
     return work
@@ -116,45 +111,62 @@ def _items(moments: RankedMoments, count: int) -> Tensor:
 
 
 def plain(sizes: Sizes, answered: int) -> Workload:
-    """Ranks the first ``answered`` queries the long way."""
+    """Rank the first ``answered`` queries the plain way."""
     data = Encodings.draw(sizes)
     corpus = PaddedCorpus.of(data.corpus, sizes.max_clips)
+    queries = {name: x[:answered] for name, x in data.queries.items()}
+    kernels = torch.cat([data.span_head.start_conv.weight, data.span_head.end_conv.weight])
 
     @torch.no_grad()
     def work() -> dict[str, Tensor]:
         lists = rank_plainly(
-            {name: x[:answered] for name, x in data.queries.items()},
-            {name: x[:answered] for name, x in data.mapped.items()},
+            queries,
+            data.span_head.map_queries(queries),
             corpus,
             data.own_videos[:answered],
-            data.kernels,
-            num_videos=NUM_VIDEOS,
-            alpha=ALPHA,
-            **asdict(SPANS),
+            kernels,
+            num_videos=OPTIONS.num_videos,
+            alpha=OPTIONS.alpha,
+            min_span=OPTIONS.min_span,
+            max_span=OPTIONS.max_span,
+            num_moments=OPTIONS.num_moments,
         )
-        return vars(lists)
+        relative = torch.exp(-OPTIONS.alpha * lists.video_scores[:, :1])
+        return vars(lists) | dict(moment_scores=lists.moment_scores * relative)
 
     return work
 
 
-def ours_one_by_one(sizes: Sizes, coarse_dtype: CoarseDtype) -> Workload:
-    """Ranks one query after another, the next at each run."""
+def products(sizes: Sizes) -> Workload:
+    """Multiply all clips with all queries, in the best blocks for that alone."""
     data = Encodings.draw(sizes)
-    index = CorpusIndex(data.corpus, data.kernels, coarse_dtype)
-    index.prepare()
-    numbers = _round_and_round(sizes.queries)
+    queries = {name: x.T.contiguous() for name, x in data.queries.items()}
+    rows = data.corpus.rows['retrieval']
 
     @torch.no_grad()
     def work() -> None:
+        for name, x in rows.items():
+            for part in x.split(PRODUCT_ROWS):
+                torch.mm(part, queries[name])
+
+    return work
+
+
+PRODUCT_ROWS = 1024
+"""Clips of a block of the products alone."""
+
+
+def ours_one_by_one(sizes: Sizes) -> Workload:
+    """Rank one query after another, the next at each run."""
+    data = Encodings.draw(sizes)
+    index = CorpusIndex.build(data.corpus, data.span_head)
+    numbers = _round_and_round(sizes.queries)
+    unknown = torch.tensor([-1])
+
+    def work() -> None:
         i = next(numbers)
-        rank_videos_and_moments(
-            {name: x[i : i + 1] for name, x in data.queries.items()},
-            {name: x[i : i + 1] for name, x in data.mapped.items()},
-            index,
-            num_videos=NUM_VIDEOS,
-            alpha=ALPHA,
-            spans=SPANS,
-        )
+        query = {name: x[i : i + 1] for name, x in data.queries.items()}
+        index.rank(query, unknown, OPTIONS)
 
     return work
 
@@ -199,9 +211,10 @@ def same_lists(found: dict[str, Tensor], expected: dict[str, Tensor]) -> tuple[b
     return same, worst
 
 
-def subjects(sizes: Sizes, coarse_dtype: CoarseDtype, plain_queries: int) -> list[Subject]:
-    """Ours over all queries, and the long way over some."""
+def subjects(sizes: Sizes, plain_queries: int) -> list[Subject]:
+    """Ours over all queries, the products alone, and the plain way over some queries."""
     return [
-        Subject('ours', ours, dict(sizes=sizes, coarse_dtype=coarse_dtype, answered=plain_queries)),
+        Subject('ours', ours, dict(sizes=sizes, answered=plain_queries)),
+        Subject('products alone', products, dict(sizes=sizes)),
         Subject('straightforward', plain, dict(sizes=sizes, answered=plain_queries)),
     ]

@@ -146,9 +146,8 @@ def _check_top(key: str, value: Any) -> None:
                 near = _nearest(name, [other for other in value if other != name])
                 raise InputError(f'{key}.{name}: has no type; did you mean {near}?')
             _check_nodes(f'{key}.{name}', hook, _PLACES['custom_hooks'])
-    elif isinstance(value, Mapping) and key.endswith('_dataloader'):
-        _check_names(key, value, _LOADER, 'a data loader', ['dataset', 'sampler'])
-        _check_children(key, value, None)
+    elif key.endswith('_dataloader'):
+        _check_children('', {key: value}, None)
     elif isinstance(value, Mapping) and 'metrics' in value:
         _check_nodes(f'{key}.metrics', value['metrics'], _PLACES[key])
     elif key in _PLACES:
@@ -181,13 +180,14 @@ def _check_nodes(path: str, value: Any, place: _Place) -> None:
 def _check_children(path: str, node: Mapping, place: _Place | None) -> None:
     """Check the dicts inside; one with a `type` belongs to `place` if to no place of its own."""
     for key, value in node.items():
+        if key.endswith('_dataloader') and isinstance(value, Mapping):
+            where = f'{path}.{key}'.removeprefix('.')
+            _check_names(where, value, _LOADER, 'a data loader', ['dataset', 'sampler'])
+            _check_children(where, value, None)
         inner = _INSIDE.get(key, place)
-        if key == 'corpus_dataloader':
-            _check_children(f'{path}.{key}', value, None)
-        elif inner is not None:
-            for where, child in _items(f'{path}.{key}', value):
-                if isinstance(child, Mapping) and (key in _INSIDE or 'type' in child):
-                    _check_nodes(where, child, inner)
+        for where, child in _items(f'{path}.{key}', value) if inner else ():
+            if isinstance(child, Mapping) and (key in _INSIDE or 'type' in child):
+                _check_nodes(where, child, inner)
 
 
 def _check_names(
@@ -244,17 +244,12 @@ def _parameters(cls: Any) -> tuple[list[str], list[str], bool]:
 def _places_of(cfg: Config, name: str) -> list[str]:
     """Return the settings of a variable's name, and else those of its value."""
     value = cfg[name]
-    settings = [
-        (f'{path}.{key}', type(other) is type(value) and other == value, key == name)
-        for path, node in _walk('', cfg)
-        if path.partition('.')[0] in _KNOWN
-        for key, other in node.items()
-    ]
-    for wanted in ((True, True), (False, True), (True, False)):
-        found = [path for path, *of_variable in settings if tuple(of_variable) == wanted]
-        if found:
-            return found
-    return []
+    groups: dict[tuple[bool, bool], list[str]] = {}
+    for path, node in _walk('', cfg):
+        for key, other in node.items() if path.partition('.')[0] in _KNOWN else ():
+            equal = type(other) is type(value) and other == value
+            groups.setdefault((key == name, equal), []).append(f'{path}.{key}')
+    return groups.get((True, True)) or groups.get((True, False)) or groups.get((False, True)) or []
 
 
 def _walk(path: str, value: Any) -> Iterator[tuple[str, Mapping]]:

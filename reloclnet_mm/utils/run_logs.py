@@ -1,32 +1,33 @@
-"""What trainings leave in their work dirs."""
+"""Reading the scalars that trainings log in their work dirs."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.utils.fileio import read_text
 
 _SCALARS = 'scalars.json'
 _NO_VALUES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 
 Series = dict[int, float]
-"""Values by step: iterations for what training logs, epochs for what validation logs."""
+"""Values by iteration for what training logs, by epoch for what validation logs."""
 
 
 def read_scalars(work_dir: Path) -> dict[str, dict[str, Series]]:
-    """Everything logged in a work dir, its resumed trainings merged.
+    """Read all scalars of a work dir and merge those of resumed trainings.
 
-    A resumed training writes to a folder of its own and repeats what came after the checkpoint it
-    started from: from its first step on, the later folder's values count.
+    A resumed training logs into a new folder and repeats the steps after its checkpoint. From its
+    first step on, its values replace the earlier ones.
 
     Args:
-        work_dir: Folder of ``<timestamp>/vis_data/scalars.json`` files.
+        work_dir: Folder with ``<timestamp>/vis_data/scalars.json`` files.
 
     Returns:
-        ``train`` and ``val``: name to values by step.
+        For ``train`` and ``val`` the values by name and step.
 
     Raises:
-        InputError: There is no such folder, nothing was logged, or a line cannot be read.
+        InputError: The folder does not exist, nothing was logged, or a line cannot be read.
     """
     if not work_dir.is_dir():
         raise InputError(f'{work_dir}: no such folder; expected the work dir of a training')
@@ -46,15 +47,15 @@ def read_scalars(work_dir: Path) -> dict[str, dict[str, Series]]:
 
 
 def log_folders(work_dir: Path) -> list[Path]:
-    """The ``vis_data`` folders with logged scalars, oldest first; resuming makes a new one."""
+    """Return the ``vis_data`` folders that hold scalars, oldest first."""
     return [path.parent for path in sorted(work_dir.glob(f'*/vis_data/{_SCALARS}'))]
 
 
 def by_phase(lines: Sequence[dict]) -> dict[str, dict[str, Series]]:
-    """``train`` and ``val``: name to values by step, from logged lines."""
+    """Sort logged lines into values by phase, name and step."""
     series: dict[str, dict[str, Series]] = {'train': {}, 'val': {}}
     for line in lines:
-        # only training logs the iteration in its epoch
+        # Only training logs `iter`.
         phase = series['train' if 'iter' in line else 'val']
         for key, value in line.items():
             if key not in _NO_VALUES and isinstance(value, int | float):
@@ -63,21 +64,23 @@ def by_phase(lines: Sequence[dict]) -> dict[str, dict[str, Series]]:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a scalars.json file, one a line.
+    """Read the objects of a scalars.json file, one on each line.
+
+    A last line that a kill cut short is reported and left out.
 
     Raises:
-        InputError: A line is not one; a last line that a kill cut short is reported and left out.
+        InputError: Another line is no such object.
     """
-    lines = path.read_text(encoding='utf-8').split('\n')
+    lines = read_text(path).split('\n')
     objects = []
     for number, text in enumerate(lines, 1):
         if not text:
             continue
         try:
             line = json.loads(text)
-        except json.JSONDecodeError as e:
+        except (json.JSONDecodeError, RecursionError) as e:
             if number == len(lines):
-                print(f'{path}:{number}: the last line is cut short and left out')
+                print(f'{path}:{number}: the last line is cut short and is left out')
                 continue
             raise InputError(f'{path}:{number}: not JSON ({e}); mend or remove the line') from e
         if not isinstance(line, dict) or not isinstance(line.get('step'), int):
@@ -90,6 +93,6 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def labels_of(work_dirs: Sequence[Path]) -> list[str]:
-    """Folder names, or whole paths where two folders have the same name."""
+    """Return the names of the folders, or their paths if two have the same name."""
     names = [path.resolve().name for path in work_dirs]
     return names if len(set(names)) == len(names) else [str(path) for path in work_dirs]

@@ -1,4 +1,4 @@
-"""Setting up scripts that do not run through a Runner."""
+"""Registering the classes of the package at once."""
 
 import importlib
 
@@ -6,10 +6,9 @@ from mmengine.registry import init_default_scope as set_default_scope
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Import everything that this package registers.
+    """Import all modules that register classes, as other mm packages offer it.
 
-    The registries do so by themselves at the first look-up; this is for scripts that want it at
-    once, as other mm packages offer it.
+    The registries also do so themselves when the first name is looked up.
 
     Args:
         init_default_scope: Whether to make ``reloclnet_mm`` the default scope.

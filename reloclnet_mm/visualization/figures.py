@@ -1,4 +1,4 @@
-"""What figures of the analysis tools share."""
+"""Colors, style and files of the analysis tools' figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +27,10 @@ STYLE = {
 
 
 def save(figure: 'Figure', out: Path) -> None:
-    """Write an image in the format of its suffix, whole or not at all.
+    """Write an image in the format that its suffix names.
 
     Raises:
-        InputError: The suffix names no image format.
+        InputError: The suffix names no image format, or the file cannot be written.
     """
     formats = sorted(figure.canvas.get_supported_filetypes())
     if out.suffix[1:] not in formats:

@@ -23,7 +23,6 @@ SETTINGS = {
     'resume': True,
     'train_dataloader.batch_size': 2,
     'default_hooks.checkpoint.by_epoch': False,
-    'randomness.diff_rank_seed': True,
     'model.gather_negatives': True,
 }
 

@@ -140,6 +140,18 @@ def test_ranks_that_were_killed_within_an_epoch_go_on_to_the_same_weights(corpus
 
 
 @pytest.mark.slow
+def test_processes_draw_different_numbers_and_share_the_order_of_the_samples(corpus, tmp_path):
+    launch(2, 'drawing_processes', corpus, tmp_path)
+    one, other = json.loads((tmp_path / 'drawn.json').read_text())
+    assert all(x != y for x, y in zip(one['numbers'], other['numbers'], strict=True))
+    assert one['seed'] == other['seed']
+    assert one['weights'] == other['weights']
+    # Eight queries in batches of two: each is trained on once, by one of the processes.
+    trained = [query for process in (one, other) for batch in process['batches'] for query in batch]
+    assert sorted(trained) == list(range(8))
+
+
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_others_with_its_message(corpus, tmp_path):
     begin = time.monotonic()
     printed = launch(2, 'failing_processes', corpus, tmp_path, 'fail', status=1)
@@ -156,14 +168,14 @@ def test_a_rank_that_hangs_ends_the_run_after_the_time_out(corpus, tmp_path):
 
 
 def test_a_launcher_that_gives_out_gpus_is_refused_without_any():
-    with pytest.raises(InputError, match="launcher 'slurm' gives each rank a GPU"):
+    with pytest.raises(InputError, match="launcher 'slurm' gives each process a GPU"):
         init_gloo('slurm')
 
 
 def test_ranks_that_nobody_launched_are_an_error(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     monkeypatch.delenv('WORLD_SIZE', raising=False)
-    with pytest.raises(InputError, match=r'RANK.*not in the environment; start the ranks with'):
+    with pytest.raises(InputError, match=r'RANK.*not in the environment; start the processes with'):
         init_gloo('pytorch')
 
 

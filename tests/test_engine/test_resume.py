@@ -104,7 +104,7 @@ class BatchNotingHook(Hook):
 
 def shuffled(runner, epoch):
     """The ids of the queries in the order of an epoch, as DefaultSampler draws it."""
-    generator = torch.Generator().manual_seed(runner.seed + epoch)
+    generator = torch.Generator().manual_seed(runner.train_dataloader.sampler.seed + epoch)
     dataset = runner.train_dataloader.dataset
     order = torch.randperm(len(dataset), generator=generator).tolist()
     return [dataset.get_data_info(index)['query_id'] for index in order]

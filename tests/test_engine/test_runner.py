@@ -1,8 +1,8 @@
 """The console, the log file and the text of the config, in a training of seconds."""
 
-import itertools
 import re
 import time
+from itertools import pairwise
 
 import mmengine.config.config as mmengine_config
 import pytest
@@ -98,7 +98,7 @@ def test_slow_iterations_are_logged_by_time(corpus_folder, tmp_path):
     validated = [int(x) for x in re.findall(r'Epoch\(val\) +\[1\]\[(\d)/8\]  +eta', text)]
     for lines in (trained, validated):
         assert len(lines) >= 2
-        assert all(1 <= b - a <= 3 for a, b in itertools.pairwise(lines))
+        assert all(1 <= b - a <= 3 for a, b in pairwise(lines))
 
 
 def test_lines_come_by_iterations_or_by_time(monkeypatch):

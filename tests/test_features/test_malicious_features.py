@@ -1,16 +1,16 @@
-"""Feature files from anywhere: no code runs, and nothing outside of the file is read.
-
-Pickled arrays in packed stores are in test_packed_features.py.
-"""
+"""Feature files from anywhere: no code runs, and nothing outside of the file is read."""
 
 import os
+import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.h5 import FeatureFile
+from reloclnet_mm.features import FeatureFile, PackedFeatures, open_features
+from reloclnet_mm.features.packed_writer import write_packed
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -55,11 +55,28 @@ def raw_data_elsewhere(file, secret):
     file.create_dataset('a', ROWS.shape, np.float32, external=outside)
 
 
+def soft_link_within_the_file(file, secret):
+    file['array'] = ROWS
+    file['a'] = h5py.SoftLink('/array')
+
+
+def soft_link_to_nothing(file, secret):
+    file['a'] = h5py.SoftLink('/nowhere')
+
+
+def links_in_a_circle(file, secret):
+    file['a'] = h5py.SoftLink('/b')
+    file['b'] = h5py.SoftLink('/a')
+
+
 OUTSIDE = {
-    external_link: 'a link out of the file',
-    external_link_in_a_group: 'a link out of the file',
-    external_link_at_the_end_of_soft_links: 'a link out of the file',
-    external_link_to_what_would_block: 'a link out of the file',
+    external_link: 'a link',
+    external_link_in_a_group: 'a link',
+    external_link_at_the_end_of_soft_links: 'a link',
+    external_link_to_what_would_block: 'a link',
+    soft_link_within_the_file: 'a link',
+    soft_link_to_nothing: 'a link',
+    links_in_a_circle: 'a link',
     virtual_array: 'values lie in other files',
     raw_data_elsewhere: 'values lie in other files',
 }
@@ -67,12 +84,33 @@ OUTSIDE = {
 
 @pytest.mark.parametrize('write', OUTSIDE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize('method', ['read', 'num_rows'])
-def test_what_lies_outside_of_the_file_is_refused(write, method, secret, tmp_path):
+def test_what_is_or_may_lie_outside_of_the_file_is_refused(write, method, secret, tmp_path):
     path = tmp_path / 'features.h5'
     with h5py.File(path, 'w') as file:
         write(file, secret)
     with pytest.raises(InputError, match=rf"features\.h5: key 'a': .*{OUTSIDE[write]}.*; have the"):
         getattr(FeatureFile(path), method)('a')
+
+
+class WritesFileWhenUnpickled:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize('kind', ['object', 'opaque'])
+def test_a_pickle_in_an_array_is_refused_and_not_unpickled(kind, tmp_path):
+    payload = pickle.dumps(WritesFileWhenUnpickled(tmp_path / 'unpickled'))
+    dtype, value = np.dtype(f'V{len(payload)}'), np.void(payload)
+    if kind == 'object':
+        dtype, value = h5py.vlen_dtype(np.dtype('uint8')), np.frombuffer(payload, 'uint8')
+    with h5py.File(tmp_path / 'features.h5', 'w') as file:
+        file.create_dataset('a', (1, 1), dtype)[0, 0] = value
+    with pytest.raises(InputError, match=r"key 'a': found values of the type .*, expected real"):
+        FeatureFile(tmp_path / 'features.h5').read('a')
+    assert not (tmp_path / 'unpickled').exists()
 
 
 @pytest.mark.parametrize(
@@ -104,33 +142,47 @@ def test_references_are_not_followed(tmp_path):
         FeatureFile(path).read('a')
 
 
-def test_links_in_a_circle_are_refused(tmp_path):
+@pytest.mark.parametrize('key', ['group/link/a', 'group/out/a'])
+def test_links_on_the_way_to_an_array_are_refused(key, secret, tmp_path):
     path = tmp_path / 'features.h5'
     with h5py.File(path, 'w') as file:
-        file['a'] = h5py.SoftLink('/b')
-        file['b'] = h5py.SoftLink('/a')
-    with pytest.raises(InputError, match=r"key 'a': found a link .* in a circle"):
-        FeatureFile(path).read('a')
+        file['group/inner/a'] = ROWS
+        file['group/link'] = h5py.SoftLink('inner')
+        file['group/out'] = h5py.ExternalLink(secret, '/')
+    with pytest.raises(InputError, match=f"key '{key}': found a link, expected the array itself"):
+        FeatureFile(path).read(key)
 
 
-@pytest.mark.parametrize('target', ['nowhere', 'array/beyond'])
-def test_a_link_to_nothing_is_a_missing_key(target, tmp_path):
-    path = tmp_path / 'features.h5'
-    with h5py.File(path, 'w') as file:
-        file['array'] = ROWS
-        file['a'] = h5py.SoftLink(target)
-    with pytest.raises(InputError, match=r"no features under the key 'a' \(2 keys"):
-        FeatureFile(path).read('a')
-
-
-@pytest.mark.parametrize('key', ['alias', 'group/alias', 'group/array', '/group//array'])
-def test_links_within_the_file_are_followed(key, tmp_path):
+@pytest.mark.parametrize('key', ['group/array', '/group//array', 'second'])
+def test_arrays_in_groups_and_of_two_names_are_read(key, tmp_path):
     path = tmp_path / 'features.h5'
     with h5py.File(path, 'w') as file:
         file['group/array'] = ROWS
-        file['alias'] = h5py.SoftLink('/group/alias')
-        file['group/alias'] = h5py.SoftLink('array')
+        file['second'] = file['group/array']
     np.testing.assert_array_equal(FeatureFile(path).read(key), ROWS)
+
+
+@pytest.mark.parametrize('key', ['group/absent', 'array/beyond', '.', '..', '../array', 'a\0b'])
+def test_a_path_to_nothing_is_a_missing_key_or_cannot_be_read(key, tmp_path):
+    path = tmp_path / 'features.h5'
+    with h5py.File(path, 'w') as file:
+        file['array'] = ROWS
+        file.create_group('group')
+    with pytest.raises(InputError) as caught:
+        FeatureFile(path).read(key)
+    assert f'{key!r}' in str(caught.value)
+
+
+@pytest.mark.parametrize('key', ['group', '', '/', 'type', 'scalar', 'null'])
+def test_what_is_no_array_of_rows_is_refused(key, tmp_path):
+    path = tmp_path / 'features.h5'
+    with h5py.File(path, 'w') as file:
+        file.create_group('group')
+        file['type'] = np.dtype('f4')
+        file['scalar'] = 1.0
+        file['null'] = h5py.Empty('f4')
+    with pytest.raises(InputError, match=rf"features\.h5: key '{key}': found an? .*, expected"):
+        FeatureFile(path).read(key)
 
 
 @pytest.mark.parametrize('dtype', ['<f2', '>f4', '<f8', 'u1', '<i8'])
@@ -153,3 +205,87 @@ def test_damaged_values_are_an_input_error(tmp_path):
         file.write(bytes(chunk.size))
     with pytest.raises(InputError, match=r"key 'a': cannot be read .*; the file is damaged"):
         FeatureFile(path).read('a')
+
+
+def test_a_huge_array_is_refused_before_it_fills_the_memory(tmp_path):
+    path = tmp_path / 'features.h5'
+    with h5py.File(path, 'w') as file:
+        file.create_dataset('a', (10**13, 6), np.float32, chunks=(1, 6))
+    assert FeatureFile(path).read('a', 2).tolist() == [[0] * 6] * 2
+    with pytest.raises(InputError, match=r"key 'a': cannot be read \(Unable to allocate"):
+        FeatureFile(path).read('a')
+
+
+def test_attributes_other_than_texts_and_numbers_are_ignored(tmp_path):
+    path = tmp_path / 'features.h5'
+    with h5py.File(path, 'w') as file:
+        file['a'] = ROWS
+        file.attrs.update(clip_length=1.5, kind='clips', sizes=[1, 2], empty=h5py.Empty('f4'))
+        file.attrs.create('reference', file['a'].ref, dtype=h5py.ref_dtype)
+        file.attrs['opaque'] = np.void(b'abc')
+    assert FeatureFile(path).attributes == dict(clip_length=1.5, kind='clips')
+
+
+@pytest.fixture
+def store(tmp_path):
+    arrays = np.split(np.arange(54, dtype=np.float32).reshape(9, 6), [1, 4, 6])
+    write_packed(tmp_path / 'video.pack', zip('dacb', arrays, strict=True))
+    return tmp_path / 'video.pack'
+
+
+def assert_refused(store, *parts):
+    with pytest.raises(InputError) as caught:
+        PackedFeatures(store).read('a')
+    for part in (str(store), *parts, 'pack the features again'):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['rows.npy', 'offsets.npy', 'index.json'])
+@pytest.mark.parametrize('make', [None, os.mkfifo, os.mkdir], ids=['nothing', 'pipe', 'folder'])
+def test_what_is_no_regular_file_is_refused_at_once(store, name, make):
+    (store / name).unlink()
+    if make is not None:
+        make(store / name)
+    assert_refused(store, f'{name}: no such regular file')
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, lambda path: path.symlink_to('/dev/zero')])
+def test_a_pipe_or_device_in_the_place_of_features_is_refused_at_once(tmp_path, make):
+    make(tmp_path / 'features')
+    with pytest.raises(InputError, match='features: no such file; expected features there'):
+        open_features(tmp_path / 'features').read('a')
+
+
+@pytest.mark.parametrize('name', ['rows.npy', 'offsets.npy'])
+def test_a_pickled_array_is_refused_and_not_unpickled(store, name):
+    trap = store.parent / 'unpickled'
+    objects = np.empty((9, 6) if name == 'rows.npy' else 5, object)
+    objects[:] = WritesFileWhenUnpickled(trap)
+    np.save(store / name, objects, allow_pickle=True)
+    assert_refused(store, name, "type '|O'", 'expected')
+    (store / name).write_bytes(pickle.dumps(WritesFileWhenUnpickled(trap)))
+    assert_refused(store, name, 'found no array saved by numpy.save')
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '(' * 9000,
+        '[' * 90 + ']' * 90,
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9, 6)",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9, 6), 'x': __import__('os')}",
+        "{'descr': [('a', '<f4', (10**9,))], 'fortran_order': False, 'shape': (9, 6), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + '9' * 8000 + ', 6), }',
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (9, 6), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-9, -6), }",
+        'x' * 60000,
+        '\0' * 118,
+    ],
+)
+@pytest.mark.parametrize('name', ['rows.npy', 'offsets.npy'])
+def test_hostile_headers_are_refused(store, name, text):
+    header = text.encode() + b'\n'
+    content = b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header
+    (store / name).write_bytes(content + bytes(9 * 6 * 4))
+    assert_refused(store, name, 'found')

@@ -1,3 +1,6 @@
+import multiprocessing
+import resource
+
 import h5py
 import numpy as np
 import pytest
@@ -108,11 +111,12 @@ def test_part_cut_short_is_made_again(path, share):
     assert read_all(path) == {'1': rows(1).tolist(), '2': rows(2).tolist()}
 
 
-def test_temporary_files_of_a_killed_run_are_overwritten(path):
+def test_temporary_files_of_a_killed_run_are_removed(path):
     writer = FeatureWriter(path, SETTINGS, 'float32')
-    writer.parts_dir.mkdir()
-    (writer.parts_dir / '000000.h5.tmp').write_text('half a part')
-    path.with_name('query.h5.tmp').write_text('half a file')
+    writer.parts_dir.mkdir(parents=True)
+    (writer.parts_dir / '.000000.h5.1234.partial').write_text('half a part')
+    (writer.parts_dir / '.whole.h5.1234.partial').write_text('half a file')
+    (writer.parts_dir / 'whole.h5').write_text('a file without its name')
     writer = FeatureWriter(path, SETTINGS, 'float32')
     writer.write({'1': rows(1)})
     writer.finish()
@@ -147,17 +151,53 @@ def test_file_of_another_origin_is_refused(path):
 def test_file_that_is_no_h5_is_refused_and_kept(path):
     path.parent.mkdir(parents=True)
     path.write_text('precious')
-    with pytest.raises(InputError, match=r'query\.h5: not a readable h5 file'):
+    with pytest.raises(InputError, match=r'query\.h5: not an h5 file'):
         FeatureWriter(path, SETTINGS, 'float32')
     assert path.read_text() == 'precious'
 
 
-@pytest.mark.parametrize(('value', 'dtype'), [(np.nan, 'float32'), (1e6, 'float16')])
-def test_features_that_are_not_finite_in_the_file_are_refused(path, value, dtype):
+@pytest.mark.parametrize(
+    ('value', 'dtype', 'found'),
+    [
+        (np.nan, 'float32', 'NaN or infinity in row 0'),
+        (1e30, 'float32', r'1e\+30 in row 0'),
+        (1e6, 'float16', r'1e\+06 in row 0, expected at most 65504 in float16'),
+    ],
+)
+def test_features_that_could_not_be_read_are_refused(path, value, dtype, found):
     writer = FeatureWriter(path, SETTINGS, dtype)
-    with pytest.raises(InputError, match=f'features of 1 hold NaN or infinity as {dtype}'):
+    with pytest.raises(InputError, match=rf"query\.h5: key '1': found {found}"):
         writer.write({'0': rows(0), '1': rows(value)})
+    with pytest.raises(InputError, match="key '1': found no rows"):
+        writer.write({'0': rows(0), '1': rows(1)[:0]})
     assert writer.missing(['0', '1']) == ['0', '1']
+
+
+def fill_the_disk(path, answers):
+    writer = FeatureWriter(path, SETTINGS, 'float32')
+    for i in range(5):
+        writer.write({str(i): rows(i, 1000)})
+    # Where no file can be longer, writing fails as it does on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    for work in (lambda: writer.write({'5': rows(5, 5000)}), writer.finish):
+        try:
+            work()
+        except InputError as error:
+            answers.put(str(error))
+
+
+def test_a_full_disk_is_one_message_and_loses_nothing(path):
+    context = multiprocessing.get_context('spawn')
+    answers = context.Queue()
+    child = context.Process(target=fill_the_disk, args=(path, answers))
+    child.start()
+    messages = [answers.get(timeout=60) for _ in range(2)]
+    child.join()
+    assert 'query.h5.parts/000005.h5: cannot be written (File too large)' in messages[0]
+    assert 'query.h5.parts/whole.h5: cannot be written (File too large)' in messages[1]
+    assert parts(path) == [f'00000{i}.h5' for i in range(5)]
+    FeatureWriter(path, SETTINGS, 'float32').finish()
+    assert read_all(path).keys() == set('01234')
 
 
 def test_half_precision_is_stored_as_such(path):

@@ -123,7 +123,13 @@ def test_a_sequence_longer_than_the_given_length_is_refused():
         MomentDataPreprocessor(pad_clips_to=8)(batch())
 
 
-@pytest.mark.parametrize('slack', [-0.1, 1.5])
+@pytest.mark.parametrize('slack', [-0.1, 1.5, float('nan'), '0.1', True, None])
 def test_a_slack_that_is_no_part_is_refused(slack):
-    with pytest.raises(ValueError, match=f'slack is {slack}, expected 0 to 1'):
+    with pytest.raises(ValueError, match=f'slack is {slack!r}, expected a finite number ≥ 0 and ≤'):
         MomentDataPreprocessor(slack=slack)
+
+
+@pytest.mark.parametrize('pad_to', [0, -128, 12.0, '12', True])
+def test_a_length_to_pad_to_that_is_no_number_of_rows_is_refused(pad_to):
+    with pytest.raises(ValueError, match=f'pad_clips_to is {pad_to!r}, expected a whole number ≥'):
+        MomentDataPreprocessor(pad_clips_to=pad_to)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -25,6 +26,7 @@ from tiny_corpus import (
 )
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features import open_features
 from reloclnet_mm.features.packed_writer import write_packed
 from reloclnet_mm.models.data_preprocessors import resident
 from reloclnet_mm.models.data_preprocessors.packing import MomentDataPreprocessor
@@ -155,19 +157,12 @@ def test_a_store_in_half_precision_stays_so_and_errs_by_its_rounding(corpus_fold
     data = batch(corpus_folder, 'train', RESIDENT['train'], files=PACKS)
     ours = preprocessor(corpus_folder)
     found = ours(data)['inputs']
-    assert ours.features.on(ours.device)['video'].rows.dtype == torch.float16
+    assert {x.dtype for x in resident_rows(ours, 'video').values()} == {torch.float16}
     expected = MomentDataPreprocessor()(batch(corpus_folder, 'train', KINDS['train'][1]))['inputs']
     # Values are below 8, rounded when packed and, where pooled, once more.
     assert_alike(found, expected, atol=2 * 4 * 2**-11)
     error = found['clips'].features['video'] - expected['clips'].features['video']
     assert error.abs().max() > 0
-
-
-def test_stores_larger_than_a_piece_are_put_together(corpus_folder, monkeypatch):
-    monkeypatch.setattr(resident, '_ROWS_AT_ONCE', 10)
-    pack_corpus(corpus_folder)
-    standard, ours = both(corpus_folder, 'train', 'train')
-    assert_alike(ours['inputs'], standard['inputs'])
 
 
 def test_without_position_and_normalization_rows_are_as_in_the_file(corpus_folder):
@@ -181,17 +176,21 @@ def test_without_position_and_normalization_rows_are_as_in_the_file(corpus_folde
     assert torch.equal(clips.features['subtitle'][first : first + 5], rows)
 
 
+def resident_rows(made, name):
+    """The sequences of a file on the device of a preprocessor, by key."""
+    return made.features[made.device][name]
+
+
 @pytest.fixture
 def loads(monkeypatch):
-    """The paths of the stores that were loaded."""
+    """The paths of the files that were loaded."""
     paths = []
-    load = resident.load_rows
 
     def note(path, *others):
         paths.append(Path(path).name)
-        return load(path, *others)
+        return open_features(path, *others)
 
-    monkeypatch.setattr(resident, 'load_rows', note)
+    monkeypatch.setattr(resident, 'open_features', note)
     return paths
 
 
@@ -214,7 +213,7 @@ def test_copies_made_before_and_after_loading_share_the_features(corpus_folder, 
     late = copy.deepcopy(ours)
     for other in (early, late):
         assert_alike(other(data)['inputs'], expected)
-        rows = (x.features.on(x.device)['video'].rows for x in (ours, other))
+        rows = (resident_rows(x, 'video')['a'] for x in (ours, other))
         assert len({x.data_ptr() for x in rows}) == 1
     assert len(loads) == 3
 
@@ -334,12 +333,31 @@ def test_a_pipeline_that_loads_features_is_refused(corpus_folder):
 
 @pytest.mark.parametrize(
     'settings',
-    [dict(normalize=['audio']), dict(files=dict(audio='a.h5'), normalize=[])],
-    ids=['normalize', 'feature_files'],
+    [
+        dict(normalize=['audio']),
+        dict(channels=dict(audio=3)),
+        dict(files=dict(audio='a.h5'), normalize=[], channels={}),
+    ],
+    ids=['normalize', 'channels', 'feature_files'],
 )
 def test_names_without_a_file_are_refused(corpus_folder, settings):
     with pytest.raises(ValueError, match=r"expected '(audio|query)' among them"):
         preprocessor(corpus_folder, **settings)
+
+
+@pytest.mark.parametrize('name', ['max_tokens', 'max_clips', 'pad_clips_to'])
+@pytest.mark.parametrize('value', [0, -1, 1.5, True, '8'])
+def test_numbers_that_are_no_counts_are_refused(corpus_folder, name, value):
+    message = f'ResidentDataPreprocessor: {name} is {value!r}, expected a whole number'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        preprocessor(corpus_folder, **{name: value})
+
+
+def test_h5_rows_of_several_widths_are_refused_though_no_width_is_set(corpus_folder):
+    data = batch(corpus_folder, 'corpus', RESIDENT['corpus'])
+    edit_features(corpus_folder / FILES['video'], 'b', np.ones((11, 1), np.float32))
+    with pytest.raises(InputError, match=r"video\.h5: key 'b': found rows 1 wide, expected 6"):
+        preprocessor(corpus_folder, FILES, channels=None)(data)
 
 
 def test_a_width_other_than_the_config_says_is_refused(corpus_folder):
@@ -366,5 +384,5 @@ def test_a_device_without_room_is_named(corpus_folder, monkeypatch):
         raise torch.OutOfMemoryError('out of memory')
 
     monkeypatch.setattr(resident.torch, 'empty', no_room)
-    with pytest.raises(InputError, match=r'video\.pack: found no room on cpu for its 52 rows of 6'):
+    with pytest.raises(InputError, match=r'query\.pack: found no room on cpu for its 52 rows of 4'):
         preprocessor(corpus_folder)(data)

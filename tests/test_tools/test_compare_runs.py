@@ -93,6 +93,13 @@ def test_a_config_is_read_and_not_run(tool, runs, tmp_path):
     assert not sentinel.exists()
 
 
+@pytest.mark.parametrize('text', ['x = (', 'x\0', 'x = ' + '(' * 999 + ')' * 999])
+def test_a_config_that_cannot_be_read_is_named(tool, tmp_path, text):
+    write_run(tmp_path / 'run', [1.0], [1.0], text)
+    with pytest.raises(SystemExit, match=r'error: .*config\.py: .*; mend it, or compare'):
+        tool.main([str(tmp_path / 'run'), '--keys', 'VR/R1'])
+
+
 def test_names_of_a_group_keep_their_numbers_whole(tool):
     assert tool.group_label(['run1', 'run10', 'run12']) == 'run{1,10,12}'
     assert tool.group_label(['a/run', 'b/run']) == '{a/run,b/run}'

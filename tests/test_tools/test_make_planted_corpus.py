@@ -1,12 +1,11 @@
 """The planted corpus: layout of the TVR release, determinism, and what was planted where."""
 
 import json
-import resource
 
 import h5py
 import numpy as np
 import pytest
-from tool_processes import REPOSITORY, load_tool
+from tool_processes import REPOSITORY, full_disk, load_tool
 
 from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
@@ -414,16 +413,11 @@ def test_a_full_disk_ends_with_one_message_and_leaves_the_old_corpus_whole(tool,
     folder = tmp_path / 'corpus'
     tool.main([str(folder), *SMALL])
     before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # No file may grow over 20 KB, as if the disk were full.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(
-            SystemExit, match=r'^error: .*corpus: cannot be written \(File too large'
-        ):
-            tool.main([str(folder), *SMALL, '--overwrite', '--seed', '6'])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        full_disk(20_000),
+        pytest.raises(SystemExit, match=r'^error: .*corpus: cannot be written \(File too large'),
+    ):
+        tool.main([str(folder), *SMALL, '--overwrite', '--seed', '6'])
     assert {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()} == before
     assert list(tmp_path.iterdir()) == [folder]
 

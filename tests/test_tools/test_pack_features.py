@@ -1,13 +1,11 @@
 """The tool that packs features: what it writes, says and refuses."""
 
-import resource
-
 import h5py
 import numpy as np
 import pytest
-from tool_processes import load_tool
+from tool_processes import full_disk, load_tool
 
-from reloclnet_mm.features.packed import PackedFeatures
+from reloclnet_mm.features import PackedFeatures, open_features
 
 
 @pytest.fixture(scope='module')
@@ -58,16 +56,27 @@ def test_a_store_is_replaced_only_with_overwrite(run, folder):
     run('video.h5', 'video.pack', '--dtype', 'float16')
     with pytest.raises(SystemExit, match=r'^error: video\.pack: already there'):
         run('video.h5', 'video.pack')
-    assert PackedFeatures(folder / 'video.pack').rows.dtype == np.float16
+    assert PackedFeatures(folder / 'video.pack').dtype == np.float16
     assert 'nothing was rounded' in run('video.h5', 'video.pack', '--overwrite')
-    assert PackedFeatures(folder / 'video.pack').rows.dtype == np.float32
+    assert PackedFeatures(folder / 'video.pack').dtype == np.float32
 
 
 def test_a_store_can_be_packed_again_into_itself(run, folder):
     run('video.h5', 'video.pack')
-    expected = PackedFeatures(folder / 'video.pack').rows.astype(np.float16)
+    expected = np.load(folder / 'video.pack/rows.npy').astype(np.float16)
     run('video.pack', 'video.pack', '--dtype', 'float16', '--overwrite')
-    np.testing.assert_array_equal(PackedFeatures(folder / 'video.pack').rows, expected)
+    np.testing.assert_array_equal(np.load(folder / 'video.pack/rows.npy'), expected)
+
+
+def test_settings_of_the_features_are_kept(run, folder):
+    with h5py.File(folder / 'video.h5', 'r+') as file:
+        file.attrs.update(clip_length=1.5, encoder='words', sizes=[1, 2])
+    run('video.h5', 'video.pack')
+    run('video.pack', 'again.pack')
+    for name in ('video.h5', 'video.pack', 'again.pack'):
+        attributes = open_features(folder / name).attributes
+        assert attributes == dict(clip_length=1.5, encoder='words')
+        assert type(attributes['clip_length']) is float
 
 
 def test_verification_says_whether_a_store_is_as_it_was_packed(run, folder):
@@ -108,11 +117,9 @@ def test_an_absent_file_is_named(run):
 def test_a_full_disk_is_one_message_and_leaves_nothing(run, folder):
     with h5py.File(folder / 'video.h5', 'r+') as file:
         file['long'] = np.ones((2000, 5), np.float32)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(SystemExit, match=r'^error: video\.pack: cannot be written \(File too'):
-            run('video.h5', 'video.pack')
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        full_disk(20_000),
+        pytest.raises(SystemExit, match=r'^error: video\.pack: cannot be written \(File too'),
+    ):
+        run('video.h5', 'video.pack')
     assert [path.name for path in folder.iterdir()] == ['video.h5']

@@ -91,6 +91,7 @@ def test_a_last_line_cut_short_by_a_kill_is_reported_and_left_out(tool, tmp_path
     [
         ('{"loss": 4.0, "st\n', r'scalars\.json:1: not JSON .*; mend'),
         ('[1]\n', r"scalars\.json:1: found '\[1\]', expected an object with a whole number 'step'"),
+        ('[' * 9999 + '\n', r'scalars\.json:1: not JSON .*; mend'),
         ('', 'nothing logged in .*scalars.json; expected the work dir of a training'),
     ],
 )

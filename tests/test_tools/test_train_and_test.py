@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py as processes, on a corpus of seconds."""
+"""tools/train.py and tools/test.py on a corpus of seconds."""
 
 import json
 import os
@@ -10,9 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tool_processes import REPOSITORY, run_tool, tool_process
-
-pytestmark = pytest.mark.slow
+from tool_processes import REPOSITORY, run_here, tool_process
 
 CONFIG = REPOSITORY / 'configs/relocl_planted.py'
 CORPUS = [
@@ -28,7 +26,7 @@ EARLY_STOPPING = 'custom_hooks.1'
 def folder(tmp_path_factory):
     """A folder in which the config finds its corpus."""
     folder = tmp_path_factory.mktemp('workspace')
-    run_tool(folder, 'make_planted_corpus', 'data/planted', *CORPUS)
+    run_here(folder, 'make_planted_corpus', 'data/planted', *CORPUS)
     return folder
 
 
@@ -53,7 +51,7 @@ def tested(resumed, folder):
     """Output, dump and submission of a test of the last checkpoint."""
     work_dir, *_ = resumed
     args = [CONFIG, work_dir / 'epoch_3.pth', '--dump', 'dump.pkl', '--submission', 'val.json']
-    printed = run_tool(folder, 'test', *args, '--cfg-options', 'model.embed_dims=32')
+    printed = run_here(folder, 'test', *args, '--cfg-options', 'model.embed_dims=32')
     dump = pickle.loads((folder / 'dump.pkl').read_bytes())
     return printed, dump, json.loads((folder / 'val.json').read_text())
 
@@ -64,7 +62,7 @@ def train_args(work_dir, *options, resume=False, validate=True):
 
 
 def train(folder, work_dir, *options, **flags):
-    return run_tool(folder, 'train', *train_args(work_dir, *options, **flags))
+    return run_here(folder, 'train', *train_args(work_dir, *options, **flags))
 
 
 def epochs_trained(printed):
@@ -167,7 +165,7 @@ def test_a_split_without_answers_is_ranked_for_submission(resumed, folder):
         'test_evaluator=[]',
     ]
     args = [CONFIG, work_dir / 'epoch_3.pth', '--submission', 'public.json']
-    run_tool(folder, 'test', *args, '--cfg-options', *options)
+    run_here(folder, 'test', *args, '--cfg-options', *options)
     submission = json.loads((folder / 'public.json').read_text())
     assert set(submission) == {'video2idx', 'VR', 'VCMR'}
     annotation = (folder / 'data/planted/tvr_test_public_release.jsonl').read_text().splitlines()
@@ -179,6 +177,7 @@ def test_a_split_without_answers_is_ranked_for_submission(resumed, folder):
             assert ids <= set(submission['video2idx'].values())
 
 
+@pytest.mark.slow
 def test_a_killed_training_without_validation_goes_on_to_its_end(folder):
     work_dir = folder / 'killed'
     # the first run would take hours
@@ -214,8 +213,8 @@ def test_a_training_that_does_not_get_better_stops_early(folder):
 
 
 def test_missing_files_end_with_one_message_and_status_one(tmp_path):
-    printed = run_tool(tmp_path, 'test', 'absent.py', 'absent.pth', status=1)
+    printed = run_here(tmp_path, 'test', 'absent.py', 'absent.pth', status=1)
     assert printed == ('error: absent.py: no such file; expected a config, such as relocl_tvr.py\n')
-    printed = run_tool(tmp_path, 'train', CONFIG, status=1)
+    printed = run_here(tmp_path, 'train', CONFIG, status=1)
     assert re.match(r'error: data/planted/\S+: ', printed.splitlines()[-1])
     assert 'Traceback' not in printed

@@ -90,6 +90,10 @@ def test_a_new_key_that_the_class_has_is_no_error():
         ('custom_hooks = [dict(begin=2)]', r"custom_hooks\.0: found \['begin'\], expected type"),
         ("model = dict(data_preprocessor=dict(type='Moment'))", r'Moment.*MomentDataPreprocessor'),
         ('train_cfg = dict(', 'correct the file'),
+        (
+            'val_cfg = dict(corpus_dataloader=dict(datset=1))',
+            r'val_cfg\.corpus_dataloader\.datset=1: a data loader .* expected dataset,',
+        ),
         ("_base_ = ['absent.py']", 'absent.py.*; correct the file'),
     ],
 )

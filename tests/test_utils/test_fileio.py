@@ -2,24 +2,15 @@
 
 import json
 import os
-import resource
 import stat
 
-import h5py
 import numpy as np
 import pytest
+from tool_processes import full_disk
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.h5_output import H5Output
 from reloclnet_mm.utils.fileio import replace_file, write_json, write_jsonl, write_text
-
-
-@pytest.fixture
-def small_disk():
-    """No file of this process may grow over 4 KiB, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names_in(folder):
@@ -27,7 +18,7 @@ def names_in(folder):
 
 
 def write_h5(path):
-    with replace_file(path) as temporary, h5py.File(temporary, 'w') as file:
+    with replace_file(path) as temporary, H5Output(temporary) as file:
         for i in range(100):
             file[str(i)] = np.ones((100, 100))
 
@@ -45,10 +36,10 @@ def test_texts_and_objects_are_written_in_new_folders(tmp_path):
 @pytest.mark.parametrize(
     'write', [lambda path: write_text(path, 'x' * 10_000), write_h5], ids=['text', 'h5']
 )
-def test_a_full_disk_is_one_message_and_leaves_the_old_file_alone(write, tmp_path, small_disk):
+def test_a_full_disk_is_one_message_and_leaves_the_old_file_alone(write, tmp_path):
     path = tmp_path / 's.json'
     path.write_text('old')
-    with pytest.raises(InputError, match=r'cannot be written \(File too large\); make room'):
+    with full_disk(4096), pytest.raises(InputError, match=r'written \(File too large\); make room'):
         write(path)
     assert path.read_text() == 'old'
     assert names_in(tmp_path) == ['s.json']

@@ -1,6 +1,6 @@
-"""Draw training curves from the scalars that a training leaves in its work dir.
+"""Draw the losses and recalls that trainings logged in their work dirs.
 
-Losses go over iterations, recalls over epochs; each work dir is a line in every panel.
+Losses are drawn by iteration, recalls by epoch, with a line for each work dir.
 """
 
 import argparse
@@ -18,27 +18,20 @@ from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.run_logs import Series, labels_of, read_scalars
 from reloclnet_mm.visualization.figures import COLORS, STYLE, save
 
-RECALLS = (
-    'VR/R1',
-    'SVMR/R1@0.5',
-    'SVMR/R1@0.7',
-    'VR/R10',
-    'VCMR/R1@0.5',
-    'VCMR/R1@0.7',
-)
+RECALLS = ('VR/R1', 'SVMR/R1@0.5', 'SVMR/R1@0.7', 'VR/R10', 'VCMR/R1@0.5', 'VCMR/R1@0.7')
 COLUMNS = 3
 TICKS = (1, 2, 5, 10)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
     parser.add_argument('--out', type=Path, default=Path('curves.png'), help='image to write')
     parser.add_argument(
         '--keys',
         nargs='+',
-        help='what to draw, as logged: loss_span, VR/R1, VR/R5, …; else all losses, some recalls',
+        help='names to draw, such as loss_span or VR/R5; default: all losses and some recalls',
     )
     return parser.parse_args(argv)
 
@@ -46,14 +39,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def choose_keys(
     runs: Sequence[dict[str, dict[str, Series]]], asked: Sequence[str] | None
 ) -> dict[str, list[str]]:
-    """Names to draw of each phase, in the order of drawing.
+    """Return the names to draw for each phase, in the order of drawing.
 
     Args:
-        runs: Of :func:`read_scalars`.
-        asked: What the user names; None: every loss, and the recalls of ``RECALLS``.
+        runs: What :func:`read_scalars` returned for each.
+        asked: Names from the user; None for every loss and the recalls of ``RECALLS``.
 
     Raises:
-        InputError: A name that no run has, or nothing to draw.
+        InputError: No run logged a name, or there is nothing to draw.
     """
     logged = {
         phase: list(dict.fromkeys(key for run in runs for key in run[phase]))
@@ -75,12 +68,12 @@ def draw(
     labels: Sequence[str],
     keys: dict[str, list[str]],
 ) -> Figure:
-    """A panel for each name, losses above recalls, a line for each run.
+    """Draw a panel for each name, losses above recalls, with a line for each run.
 
     Args:
-        runs: Of :func:`read_scalars`.
+        runs: What :func:`read_scalars` returned for each.
         labels: Name of each run.
-        keys: Of :func:`choose_keys`.
+        keys: What :func:`choose_keys` returned.
     """
     phases = [phase for phase in ('train', 'val') if keys[phase]]
     columns = min(COLUMNS, max(len(keys[phase]) for phase in phases))
@@ -104,7 +97,7 @@ def draw(
 def draw_panel(
     panel: Axes, lines: Sequence[Series], labels: Sequence[str], phase: str, key: str
 ) -> None:
-    """One name: a line for each run, with points where validations are few."""
+    """Draw one name: a line for each run, with points if there are few epochs."""
     marker = 'o' if phase == 'val' and max(map(len, lines)) <= 30 else None
     for i, (values, label) in enumerate(zip(lines, labels, strict=True)):
         panel.plot(
@@ -124,7 +117,7 @@ def draw_panel(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read, draw and write."""
+    """Read the runs, draw and write the image."""
     args = parse_args(argv)
     with input_errors_end_the_program(), mpl.rc_context(STYLE):
         runs = [read_scalars(work_dir) for work_dir in args.work_dirs]

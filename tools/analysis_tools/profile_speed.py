@@ -71,12 +71,6 @@ def add_sizes(parser: argparse.ArgumentParser, *, queries: int, videos: int) -> 
         ('width', 384, 'width of the encodings'),
     ):
         parser.add_argument(f'--{name}', type=int, default=default, help=f'{text} ({default})')
-    parser.add_argument(
-        '--coarse-dtype',
-        choices=['auto', 'float32', 'bfloat16'],
-        default='auto',
-        help='in what precision candidates are found; the lists are the same',
-    )
 
 
 def sizes_of(args: argparse.Namespace) -> evaluation.Sizes:
@@ -88,14 +82,16 @@ def run_evaluation(args: argparse.Namespace) -> Record:
     """All queries, ours beside the straightforward way over some of them."""
     sizes = sizes_of(args)
     timings = measure(
-        evaluation.subjects(sizes, args.coarse_dtype, args.plain_queries),
+        evaluation.subjects(sizes, args.plain_queries),
         trials=args.trials,
         threads=args.threads,
     )
-    ours, plain = timings
+    ours, products, plain = timings
     same, difference = evaluation.same_lists(ours.result, plain.result)
     ours_each, plain_each = ours.median / sizes.queries, plain.median / args.plain_queries
-    print_timings(timings, [sizes.queries, args.plain_queries])
+    print_timings(timings, [sizes.queries, sizes.queries, args.plain_queries])
+    over_products = ours.median / products.median
+    print(f'{over_products:.2f} times the two score products alone')
     print(
         f'{plain_each / ours_each:.0f} times as fast a query; '
         f'lists of {args.plain_queries} queries {"identical" if same else "DIFFERENT"}, '
@@ -105,6 +101,7 @@ def run_evaluation(args: argparse.Namespace) -> Record:
         timings=[timing.as_record() for timing in timings],
         seconds_for_all=dict(ours=ours.median, straightforward=plain_each * sizes.queries),
         speed_up=plain_each / ours_each,
+        over_products=over_products,
         identical=same,
         score_difference=difference,
         rate=report_rate(evaluation.evaluation_gflop(sizes), ours.median, args.threads),
@@ -114,8 +111,7 @@ def run_evaluation(args: argparse.Namespace) -> Record:
 def run_query(args: argparse.Namespace) -> Record:
     """One query at a time."""
     sizes = sizes_of(args)
-    settings = dict(sizes=sizes, coarse_dtype=args.coarse_dtype)
-    subjects = [Subject('ours', evaluation.ours_one_by_one, settings)]
+    subjects = [Subject('ours', evaluation.ours_one_by_one, dict(sizes=sizes))]
     (ours,) = measure(subjects, trials=args.trials, warm_ups=20, threads=args.threads)
     subjects = [Subject('straightforward', evaluation.plain, dict(sizes=sizes, answered=1))]
     (plain,) = measure(subjects, trials=5, threads=args.threads)
@@ -141,7 +137,6 @@ def run_growth(args: argparse.Namespace) -> Record:
             evaluation.ours,
             dict(
                 sizes=replace(sizes, videos=factor * sizes.videos),
-                coarse_dtype=args.coarse_dtype,
                 answered=1,
             ),
         )

@@ -7,17 +7,16 @@ from mmcv.transforms import BaseTransform
 
 from reloclnet_mm.datasets.transforms.processing import PoolClips
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.h5 import FeatureFile
-from reloclnet_mm.features.packed import PackedFeatures, open_features
+from reloclnet_mm.features import FeatureReader, open_features
 from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.utils.checks import check_count
 
 
 class _LoadFeatures(BaseTransform):
     def __init__(self) -> None:
-        self._files: dict[str, FeatureFile | PackedFeatures] = {}
+        self._files: dict[str, FeatureReader] = {}
 
-    def _file(self, results: dict[str, Any], name: str) -> FeatureFile | PackedFeatures:
+    def _file(self, results: dict[str, Any], name: str) -> FeatureReader:
         paths = results['feature_files']
         if name not in paths:
             raise InputError(

@@ -19,19 +19,22 @@ from reloclnet_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, with the same arguments, made safe against interruption.
+    """Saves checkpoints as mmengine's ``CheckpointHook`` does, made safe against interruption.
 
-    - Checkpoints and ``last_checkpoint`` are written by :class:`AtomicLocalBackend`,
-      unless ``out_dir`` or ``backend_args`` names a remote store.
-    - An outdated checkpoint is removed after the new one is complete and
-      ``last_checkpoint`` points to it; mmengine removes it before. For a moment
-      there is one file more than ``max_keep_ckpts``; a kill within that moment
-      leaves it to be removed on resuming.
+    - Checkpoints and ``last_checkpoint`` are written by :class:`AtomicLocalBackend`, unless
+      ``out_dir`` or ``backend_args`` names a remote store.
+    - An outdated checkpoint is removed when the new one is complete and ``last_checkpoint``
+      points to it; mmengine removes it before. For a moment there is one file more than
+      ``max_keep_ckpts``; if a kill leaves it, it is removed on resuming.
     - With a :class:`ResumableTrainLoop`, checkpoints to resume from hold what an exact
       continuation needs beside mmengine's own, under ``meta.training``, and the last one is
-      written again after each validation, not only after the best: it knows which are over.
-    - Only files in the folder of checkpoints are removed: the names come from the
-      checkpoint resumed from, which may be another's or lie in a moved folder.
+      written again after each validation, not only after the best: it says which are finished.
+    - Only files in the folder of checkpoints are removed, as their names come from the
+      checkpoint resumed from, which may be somebody else's or in a moved folder.
+
+    Args:
+        *args: Passed to mmengine's CheckpointHook.
+        **kwargs: Passed to mmengine's CheckpointHook.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -71,23 +74,19 @@ class AtomicCheckpointHook(CheckpointHook):
                     partial.unlink()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Save the best checkpoint; note in the last one, too, that the validation is over."""
+        """Save the best checkpoint; note in the last one, too, that the validation is finished."""
         self._is_updated = False
         super().after_val_epoch(runner, metrics)
         step = runner.epoch if self.by_epoch else runner.iter
-        is_of_this_step = self.last_ckpt is not None and (
-            os.path.basename(self.last_ckpt) == self.filename_tmpl.format(step)
-        )
-        if (
-            is_of_this_step
-            and not self._is_updated
-            and isinstance(runner.train_loop, ResumableTrainLoop)
-        ):
+        name = self.last_ckpt and os.path.basename(self.last_ckpt)
+        is_of_this_step = name == self.filename_tmpl.format(step)
+        is_resumable = isinstance(runner.train_loop, ResumableTrainLoop)
+        if is_of_this_step and is_resumable and not self._is_updated:
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             self._save_checkpoint_with_step(runner, step, meta)
 
     def _resumed_checkpoint(self, runner: Runner) -> str | None:
-        """The last checkpoint, which mmengine forgets on resuming and then does not update."""
+        """Return the last checkpoint, which mmengine forgets on resuming and does not update."""
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if not isinstance(last, str):
             return None
@@ -123,8 +122,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _record_step(self, runner: Runner, step: int) -> list[int]:
         """Note ``step`` as kept and return the steps that are outdated once it is saved.
 
-        The checkpoint itself lists the outdated steps too: where a kill keeps them
-        from being removed, mmengine removes them on resuming.
+        The checkpoint itself lists the outdated steps too: mmengine removes on resuming what a
+        kill kept from being removed.
         """
         if self.max_keep_ckpts <= 0:
             return []

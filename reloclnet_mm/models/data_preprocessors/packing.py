@@ -1,7 +1,7 @@
 """From lists of samples to packed batches on the model's device."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.structures import MomentDataSample
 from reloclnet_mm.structures.packed_rows import PackedRows, RowLayout
+from reloclnet_mm.utils.checks import check_count, check_number
 
 
 @MODELS.register_module()
@@ -20,17 +20,19 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
     Sequences of similar length share a block of rows, so that little is computed on padding.
 
     Args:
-        slack: Part of a block's rows that a sequence may leave to padding; 0 makes a block for each
-            length, 1 a single one. Less padding costs more and smaller operations: on a GPU, where
-            these count and padding hardly does, take 1.
+        slack: Part of a block's rows that a sequence may leave to padding, from 0, which makes a
+            block for each length, to 1, which makes a single block. Less padding takes more and
+            smaller operations: use 1 on a GPU, where these cost more than padding.
         pad_clips_to: Pad clips to this many rows instead, all in one block. The authors' program
             pads to its maximum of 128, which its results depend on; ours do not.
     """
 
     def __init__(self, slack: float = 0.125, pad_clips_to: int | None = None) -> None:
         super().__init__()
-        if not 0 <= slack <= 1:
-            raise ValueError(f'MomentDataPreprocessor: slack is {slack}, expected 0 to 1')
+        name = type(self).__name__
+        check_number(f'{name}: slack', slack, low=0, high=1)
+        if pad_clips_to is not None:
+            check_count(f'{name}: pad_clips_to', pad_clips_to)
         self.slack = slack
         self.pad_clips_to = pad_clips_to
 
@@ -38,29 +40,28 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         """Pack what the pipelines loaded; other entries pass through.
 
         Args:
-            data: ``inputs`` holds, by name, lists of (rows, channels) float tensors: ``query``
-                and the streams, each where present. ``data_samples`` is a list.
+            data: ``inputs`` holds lists of (rows, channels) float tensors by name: ``query`` and
+                the streams, each where present. ``data_samples`` is a list.
             training: Not used.
 
         Returns:
             ``inputs`` with ``query`` and ``clips``, each where present, as
             :class:`~reloclnet_mm.structures.packed_rows.PackedRows`; the rest as it came.
         """
-        data = self.cast_data(data)
+        return self.pack_inputs(self.cast_data(data))
+
+    def pack_inputs(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Do what :meth:`forward` does with data that is on the model's device."""
         sequences = dict(data['inputs'])
         inputs: dict[str, PackedRows] = {}
         if 'query' in sequences:
             query = {'query': sequences.pop('query')}
             inputs['query'] = pack(query, range(len(query['query'])), self.slack)
         if sequences:
-            videos = video_numbers(data['data_samples'])
+            samples = data['data_samples']
+            videos = [sample.get('video_id', -1 - i) for i, sample in enumerate(samples)]
             inputs['clips'] = pack(sequences, videos, self.slack, self.pad_clips_to)
         return {**data, 'inputs': inputs}
-
-
-def video_numbers(samples: list[MomentDataSample]) -> list[int]:
-    """A number for each sample, equal where samples have the same video."""
-    return [sample.get('video_id', -1 - i) for i, sample in enumerate(samples)]
 
 
 def pack(
@@ -81,52 +82,22 @@ def pack(
         InputError: A sequence has more rows than ``pad_to``.
     """
     one = next(iter(features.values()))
-    layout, chosen, places = arrange([len(x) for x in one], groups, slack, pad_to)
-    return PackedRows(
-        {name: _join([x[i] for i in chosen], layout) for name, x in features.items()},
-        layout.to(one[0].device),
-        torch.tensor(places, device=one[0].device),
-    )
-
-
-class Arrangement(NamedTuple):
-    """Which sequences of a batch stand where in a matrix of rows.
-
-    Attributes:
-        layout: Of the rows, on the CPU.
-        chosen: For each of the layout's sequences a sample that has it.
-        places: For each of the B samples, which of the layout's sequences it has.
-    """
-
-    layout: RowLayout
-    chosen: list[int]
-    places: list[int]
-
-
-def arrange(
-    lengths: Sequence[int], groups: Sequence[int], slack: float, pad_to: int | None = None
-) -> Arrangement:
-    """Where the sequences of a batch are to stand, those of a group once.
-
-    Args:
-        lengths: Of the B samples' sequences, in rows.
-        groups: B numbers, equal where samples have the same sequence.
-        slack: See :class:`MomentDataPreprocessor`.
-        pad_to: Pad all to this many rows.
-
-    Raises:
-        InputError: A sequence has more rows than ``pad_to``.
-    """
     first = {group: i for i, group in reversed(list(enumerate(groups)))}
     samples = sorted(first.values())
-    distinct = [lengths[i] for i in samples]
+    lengths = [len(one[i]) for i in samples]
     if pad_to is None:
-        layout, order = RowLayout.pack(distinct, slack)
+        layout, order = RowLayout.pack(lengths, slack)
+        samples = [samples[i] for i in order]
     else:
-        layout, order = _padded_layout(distinct, pad_to), range(len(distinct))
-    chosen = [samples[i] for i in order]
-    place = {sample: i for i, sample in enumerate(chosen)}
-    return Arrangement(layout, chosen, [place[first[group]] for group in groups])
+        layout = _padded_layout(lengths, pad_to)
+    place = {sample: i for i, sample in enumerate(samples)}
+    places = torch.tensor([place[first[group]] for group in groups])
+    device = one[0].device
+    return PackedRows(
+        {name: _join([x[i] for i in samples], layout) for name, x in features.items()},
+        RowLayout(_send(layout.lengths, device), layout.blocks),
+        _send(places, device),
+    )
 
 
 def _padded_layout(lengths: list[int], pad_to: int) -> RowLayout:
@@ -139,9 +110,14 @@ def _padded_layout(lengths: list[int], pad_to: int) -> RowLayout:
 
 
 def _join(sequences: list[Tensor], layout: RowLayout) -> Tensor:
+    sizes = layout.rows_of_each.tolist()
+    zeros = sequences[0].new_zeros(max(sizes), sequences[0].shape[1])
     pieces = []
-    for x, num_rows in zip(sequences, layout.rows_of_each.tolist(), strict=True):
-        pieces.append(x)
-        if len(x) < num_rows:
-            pieces.append(x.new_zeros(num_rows - len(x), x.shape[1]))
+    for x, num_rows in zip(sequences, sizes, strict=True):
+        pieces += [x, zeros[len(x) : num_rows]] if len(x) < num_rows else [x]
     return torch.cat(pieces)
+
+
+def _send(x: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU without waiting for what the device is doing."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else x.to(device)
