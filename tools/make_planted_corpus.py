@@ -14,8 +14,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from reloclnet_mm.datasets.annotation import check_moment, read_jsonl, read_video_index
-from reloclnet_mm.datasets.base import UniqueQueryIds
+from reloclnet_mm.datasets.readers import Query, TVRReader, Video
 from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
     PlantedCorpus,
@@ -63,8 +62,6 @@ HELP = {
     'noise': 'norm of the noise beside a signal of 1',
     'seed': 'equal seeds, equal files',
 }
-REAL_KEYS = ('vid_name', 'ts', 'desc', 'type', 'desc_id')
-END_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ def plan(corpus: PlantedCorpus, args: argparse.Namespace) -> dict[str, Split]:
     return splits
 
 
-def to_record(query: PlantedQuery, split: str) -> dict:
+def to_record(query: PlantedQuery, split: str = 'val') -> dict:
     """Return a query as a line of the TVR release, which has no answers of the public test."""
     if split == 'test_public':
         return {'desc': query.text, 'desc_id': query.query_id}
@@ -179,65 +176,50 @@ def plan_real_val(corpus: PlantedCorpus, args: argparse.Namespace) -> Split:
     Raises:
         InputError: The annotation or the index cannot be used.
     """
-    path, videos = args.val_annotation, read_videos(args.video_index, 'val')
-    query_ids, groups, records = UniqueQueryIds(str(path)), {}, []
-    for line, record in read_jsonl(path):
-        check_record(f'{path}:{line}', record, videos)
-        query_ids.add(record['desc_id'], line)
-        records.append(record)
-    if not records:
-        raise InputError(f'{path}: no query in the file; expected one a line')
-    records = records[: args.max_val_queries]
-    for record in records:
-        groups.setdefault(record['vid_name'], []).append(record)
-    planted = [
-        (video, corpus.adopt_queries(video, groups[name]))
-        for name, video in videos.items()
-        if name in groups
-    ]
-    return Split(planted, records)
+    files = dict(ann_file=str(args.val_annotation), video_index=str(args.video_index))
+    reader = TVRReader(**files, split='val')
+    videos = reader.videos()
+    queries = reader.queries(videos)
+    for query in queries:
+        check_query(query)
+    groups: dict[str, list[Query]] = {name: [] for name in videos}
+    for query in queries[: args.max_val_queries]:
+        groups[query.video_name].append(query)
+    planted = {
+        name: corpus.adopt_queries(to_planted(videos[name]), group)
+        for name, group in groups.items()
+        if group
+    }
+    adopted = {query.query_id: query for group in planted.values() for query in group}
+    records = [to_record(adopted[query.query_id]) for query in queries[: args.max_val_queries]]
+    return Split([(to_planted(videos[name]), group) for name, group in planted.items()], records)
 
 
-def check_record(where: str, record: dict, videos: dict[str, PlantedVideo]) -> None:
+def check_query(query: Query) -> None:
     """Refuse a query that features cannot be planted for.
 
     Raises:
-        InputError: A key is missing or its value cannot be used.
+        InputError: It has no answer, no number or another type.
     """
-    missing = [key for key in REAL_KEYS if key not in record]
-    if missing:
+    if not query.moments:
         raise InputError(
-            f'{where}: found the keys {sorted(record)}, expected {missing[0]!r} among them; '
-            'give an annotation with answers'
+            f"{query.where}: found no 'ts', expected one; give an annotation with answers"
         )
-    if not isinstance(record['desc_id'], int) or record['desc_id'] < 0:
+    if not isinstance(query.query_id, int) or query.query_id < 0:
         raise InputError(
-            f'{where}: found the desc_id {record["desc_id"]!r}, expected a whole number; '
+            f'{query.where}: found the desc_id {query.query_id!r}, expected a whole number; '
             'renumber the queries'
         )
-    if record['type'] not in QUERY_TYPE_SHARES:
+    if query.query_type not in QUERY_TYPE_SHARES:
         raise InputError(
-            f'{where}: found the type {record["type"]!r}, expected one of '
+            f'{query.where}: found the type {query.query_type!r}, expected one of '
             f'{", ".join(QUERY_TYPE_SHARES)}; mend or remove the line'
         )
-    if record['vid_name'] not in videos:
-        raise InputError(
-            f"{where}: video {record['vid_name']!r} is not in split 'val' of the video index; "
-            'give the index of the same release'
-        )
-    check_moment(record['ts'], videos[record['vid_name']].duration, where, END_TOLERANCE)
 
 
-def read_videos(path: Path, split: str) -> dict[str, PlantedVideo]:
-    """Read the videos of a split of a TVR video index by name.
-
-    Raises:
-        InputError: There is no such file or split, or it has another layout.
-    """
-    return {
-        name: PlantedVideo(name, info.video_id, info.duration)
-        for name, info in read_video_index(path, split).items()
-    }
+def to_planted(video: Video) -> PlantedVideo:
+    """Return a video of an annotation as one of the planted corpus."""
+    return PlantedVideo(video.name, video.video_id, video.duration)
 
 
 def first_videos(path: Path, split: str, count: int) -> list[PlantedVideo]:
@@ -246,7 +228,8 @@ def first_videos(path: Path, split: str, count: int) -> list[PlantedVideo]:
     Raises:
         InputError: The split has fewer.
     """
-    videos = list(read_videos(path, split).values()) if count else []
+    reader = TVRReader(video_index=str(path), split=split)
+    videos = [to_planted(video) for video in reader.videos().values()] if count else []
     if len(videos) < count:
         raise InputError(
             f'{path}: found {len(videos)} videos in split {split!r}, expected the {count} asked '

@@ -10,6 +10,7 @@ else is generated, and in whatever order.
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from reloclnet_mm.datasets.readers import Query
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.structures.clips import clip_membership, count_clips
 
@@ -233,20 +235,20 @@ class PlantedCorpus:
             queries.append(PlantedQuery(query_id, video, moment, query_type, text, token_concepts))
         return queries
 
-    def adopt_queries(self, video: PlantedVideo, records: list[dict]) -> list[PlantedQuery]:
+    def adopt_queries(self, video: PlantedVideo, real: Sequence[Query]) -> list[PlantedQuery]:
         """Queries of a real annotation, with concepts in place of some of their words.
 
         Args:
             video: The video of all of them.
-            records: ``desc_id``, ``ts``, ``type`` and ``desc`` of each.
+            real: Queries with one moment each and a type.
 
         Raises:
             InputError: A sentence has fewer words than its moment has concepts.
         """
         queries = []
-        concept_sets = self._concept_sets(video, len(records))
-        for record, concepts in zip(records, concept_sets, strict=True):
-            query_id, text = record['desc_id'], record['desc']
+        concept_sets = self._concept_sets(video, len(real))
+        for query, concepts in zip(real, concept_sets, strict=True):
+            query_id, text = query.query_id, query.text
             tokens = np.full(len(text.split()), -1)
             if len(tokens) < len(concepts):
                 raise InputError(
@@ -257,9 +259,10 @@ class PlantedCorpus:
             rng = self._rng(_Kind.SENTENCE, query_id)
             readable = min(len(tokens), MAX_QUERY_TOKENS)
             tokens[rng.choice(readable, len(concepts), replace=False)] = concepts
-            moment = (float(record['ts'][0]), float(record['ts'][1]))
+            moment = query.moments[0].start, query.moments[0].end
+            concepts_of = tuple(tokens.tolist())
             queries.append(
-                PlantedQuery(query_id, video, moment, record['type'], text, tuple(tokens.tolist()))
+                PlantedQuery(query_id, video, moment, query.query_type, text, concepts_of)
             )
         return queries
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tool_processes import REPOSITORY, full_disk, load_tool
 
+from reloclnet_mm.datasets.readers import Moment, Query
 from reloclnet_mm.datasets.synthetic import (
     QUERY_TYPE_SHARES,
     TOPICS_PER_VIDEO,
@@ -185,8 +186,8 @@ def test_a_query_about_subtitles_leaves_the_video_stream_as_it_is():
 
 def test_concepts_of_a_real_sentence_stand_among_the_tokens_that_a_model_reads():
     corpus = PlantedCorpus(PlantedSettings(noise=0))
-    record = {'desc_id': 7, 'ts': [1.0, 9.0], 'type': 'v', 'desc': ' '.join(['word'] * 60)}
-    (query,) = corpus.adopt_queries(make_video(), [record])
+    real = Query(7, ' '.join(['word'] * 60), 'here', 'v', moments=[Moment(1.0, 9.0)])
+    (query,) = corpus.adopt_queries(make_video(), [real])
     rows = corpus.query_features(query)
     assert rows.shape == (60, 96)
     planted = np.flatnonzero(np.array(query.token_concepts) >= 0)
@@ -328,14 +329,17 @@ GOOD_LINE = {'vid_name': 'a', 'ts': [1, 2], 'desc': 'she opens a door', 'type': 
 @pytest.mark.parametrize(
     ('lines', 'message'),
     [
-        ([{**GOOD_LINE, 'ts': None}], r'val\.jsonl:1: found the moment None, expected \[start'),
+        ([{**GOOD_LINE, 'ts': None}], r"val\.jsonl:1: found None at ts: expected 'array'"),
         ([{**GOOD_LINE, 'ts': [3, 2]}], r'val\.jsonl:1: the moment \[3\.0, 2\.0\] ends before'),
         ([{**GOOD_LINE, 'ts': [8, 12]}], r'val\.jsonl:1: the moment .* lies outside its video'),
-        ([{'desc': 'x', 'desc_id': 4}], r"val\.jsonl:1: found the keys .* expected 'vid_name'"),
+        ([{'desc': 'x', 'desc_id': 4}], r"val\.jsonl:1: found no 'ts', expected one"),
         ([{**GOOD_LINE, 'desc_id': 'x'}], r"val\.jsonl:1: found the desc_id 'x', expected a whole"),
         ([{**GOOD_LINE, 'type': 'x'}], r"val\.jsonl:1: found the type 'x', expected one of v, t,"),
-        ([GOOD_LINE, GOOD_LINE], r'val\.jsonl:2: query id 4 stands in line 1 too'),
-        ([{**GOOD_LINE, 'vid_name': 'b'}], r"val\.jsonl:1: video 'b' is not in split 'val'"),
+        ([GOOD_LINE, GOOD_LINE], r'val\.jsonl:2: query id 4 is that of .*val\.jsonl:1 too'),
+        (
+            [{**GOOD_LINE, 'vid_name': 'b'}],
+            r"val\.jsonl:1: video 'b' is not among the 1 videos of .*split 'val'",
+        ),
         ([{**GOOD_LINE, 'desc': 'yes'}], r"query 4 has 1 words \('yes'\), expected at least"),
         ([], 'no query in the file'),
     ],
@@ -363,7 +367,7 @@ def test_an_index_of_another_layout_is_refused(tool, tmp_path):
     annotation, index = tmp_path / 'val.jsonl', tmp_path / 'index.json'
     annotation.write_text(json.dumps(GOOD_LINE))
     index.write_text(json.dumps({'val': {'a': 9.0}}))
-    with pytest.raises(SystemExit, match=r'index\.json.*expected \[duration in seconds, index\]'):
+    with pytest.raises(SystemExit, match=r"index\.json: video 'a' .*expected 'array', got 'float'"):
         tool.main(
             [
                 *(str(tmp_path / 'corpus'), '--val-annotation', str(annotation)),

@@ -149,11 +149,29 @@ def test_queries_that_repeat_a_sentence_find_it(run, task, capsys):
 
 def test_split_without_sentences_ends_with_a_message(run, task):
     (task / 'subtitles.jsonl').write_text('{"vid_name": "z", "sub": []}\n')
-    with pytest.raises(SystemExit, match=r'subtitles\.jsonl: no sentence for any video of split'):
+    with pytest.raises(
+        SystemExit, match=r"subtitles\.jsonl: no sentence for any of the 3 videos, such as 'a'"
+    ):
         run(task)
 
 
 def test_queries_without_answers_end_with_a_message(run, task):
     (task / 'val.jsonl').write_text('{"desc_id": 5, "desc": "a dog", "vid_name": "a"}\n')
-    with pytest.raises(SystemExit, match=r'val\.jsonl: query 5 has no answer to compare with'):
+    with pytest.raises(SystemExit, match=r'val\.jsonl:1: query 5 has no answer to compare with'):
         run(task)
+
+
+def test_a_folder_of_another_layout_is_read_by_its_reader(run, task, capsys):
+    captions = {
+        line['vid_name']: dict(
+            duration=20.0,
+            timestamps=[[x['start'], x['end']] for x in line['sub']],
+            sentences=[x['text'] for x in line['sub']],
+        )
+        for line in map(json.loads, (task / 'subtitles.jsonl').read_text().splitlines())
+    }
+    (task / 'captions.json').write_text(json.dumps(captions))
+    run(task, '--reader', 'type=ActivityNetCaptionsReader', 'ann_file=captions.json')
+    printed = capsys.readouterr().out
+    assert '6 queries, 6 sentences' in printed
+    assert '100.00' in printed

@@ -1,7 +1,7 @@
 """Recalls without training: the answer is the subtitle sentence nearest to the query.
 
-Embeddings are means over the tokens of a text encoder, compared by their cosine. Works on a
-folder that tools/dataset_converters/activitynet_text.py has written.
+Embeddings are means over the tokens of a text encoder, compared by their cosine. Without
+``--reader`` the folder is read as tools/dataset_converters/activitynet_text.py writes it.
 """
 
 import argparse
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import DictAction
+from mmengine.registry import DefaultScope
 from numpy.typing import NDArray
 
-from reloclnet_mm.datasets.readers import TVRReader
+from reloclnet_mm.datasets.readers import AnnotationReader, Video
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.functional import (
     moment_hits,
@@ -25,6 +27,7 @@ from reloclnet_mm.evaluation.functional import (
 from reloclnet_mm.evaluation.table import recall_cells, recall_name, result_table
 from reloclnet_mm.extraction.subtitles import read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
+from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.fileio import write_json
 
 TOP_K = (1, 5, 10, 100)
@@ -53,7 +56,7 @@ class Queries:
     Attributes:
         texts: Q texts.
         video_ids: (Q,) the right videos.
-        moments: Of each query (annotators, 2) seconds.
+        moments: Of each query (answers, 2) seconds, in its video.
     """
 
     texts: list[str]
@@ -61,48 +64,40 @@ class Queries:
     moments: list[NDArray]
 
 
-def make_reader(task: Path, split: str) -> TVRReader:
-    """Make the reader of a split of the task."""
-    return TVRReader(
-        data_root=str(task),
-        ann_file=f'{split}.jsonl',
-        video_index='video2dur_idx.json',
-        split=split,
-    )
-
-
-def read_sentences(task: Path, split: str) -> Sentences:
-    """Read the subtitle sentences of a split's videos."""
-    subtitles = read_subtitles(task / 'subtitles.jsonl')
+def read_sentences(path: Path, videos: dict[str, Video]) -> Sentences:
+    """Read the subtitle sentences of videos."""
+    subtitles = read_subtitles(path)
     found = [
         (sentence.text, video.video_id, (sentence.start, sentence.end))
-        for name, video in make_reader(task, split).videos().items()
+        for name, video in videos.items()
         for sentence in subtitles.get(name, ())
     ]
     if not found:
         raise InputError(
-            f'{task / "subtitles.jsonl"}: no sentence for any video of split {split}; expected the '
-            'video names of video2dur_idx.json'
+            f'{path}: no sentence for any of the {len(videos)} videos, such as '
+            f'{next(iter(videos))!r}; give the subtitles of these videos'
         )
     texts, video_ids, moments = zip(*found, strict=True)
     return Sentences(list(texts), np.array(video_ids), np.array(moments))
 
 
-def read_queries(task: Path, split: str) -> Queries:
-    """Read the queries of a split."""
-    reader = make_reader(task, split)
-    videos = reader.videos()
+def read_queries(reader: AnnotationReader, videos: dict[str, Video]) -> Queries:
+    """Read queries with the answers in their own videos."""
     queries = reader.queries(videos)
-    for query in queries:
-        if not query.moments:
+    answers = [
+        [(x.start, x.end) for x in query.moments if x.video_name == query.video_name]
+        for query in queries
+    ]
+    for query, moments in zip(queries, answers, strict=True):
+        if not moments:
             raise InputError(
-                f'{query.where}: query {query.query_id} has no answer to compare with; choose a '
-                'split with answers'
+                f'{query.where}: query {query.query_id} has no answer to compare with; '
+                'choose a split with answers'
             )
     return Queries(
         [query.text for query in queries],
         np.array([videos[query.video_name].video_id for query in queries]),
-        [np.array([(m.start, m.end) for m in query.moments]) for query in queries],
+        [np.array(moments) for moments in answers],
     )
 
 
@@ -151,9 +146,24 @@ def nearest_sentence_recalls(
     }
 
 
+def make_reader(args: argparse.Namespace) -> AnnotationReader:
+    """Build the reader of the command line, by default of the converter's files."""
+    files = dict(
+        type='TVRReader',
+        ann_file=f'{args.split}.jsonl',
+        video_index='video2dur_idx.json',
+        split=args.split,
+    )
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        return TASK_UTILS.build({**(args.reader or files), 'data_root': str(args.task)})
+
+
 def run(args: argparse.Namespace) -> None:
     """Read, encode, rank, report."""
-    sentences, queries = (read(args.task, args.split) for read in (read_sentences, read_queries))
+    reader = make_reader(args)
+    videos = reader.videos()
+    sentences = read_sentences(args.task / args.subtitles, videos)
+    queries = read_queries(reader, videos)
     encoder = TextEncoder(
         args.encoder, max_tokens=args.max_tokens, batch_size=args.batch_size, device=args.device
     )
@@ -179,6 +189,15 @@ def parse_args() -> argparse.Namespace:
     )
     defaults = 'default: %(default)s'
     parser.add_argument('--split', default='val', help=defaults)
+    parser.add_argument(
+        '--reader',
+        nargs='+',
+        action=DictAction,
+        help='reader of another layout: type=ActivityNetCaptionsReader ann_file=val_1.json',
+    )
+    parser.add_argument(
+        '--subtitles', default='subtitles.jsonl', help=f'in the folder ({defaults})'
+    )
     parser.add_argument('--max-tokens', type=int, default=64, help=f'of a text ({defaults})')
     parser.add_argument('--batch-size', type=int, default=32, help=f'texts ({defaults})')
     parser.add_argument('--device', default='cpu', help=f'of the encoder ({defaults})')

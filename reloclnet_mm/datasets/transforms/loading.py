@@ -1,6 +1,6 @@
 """Loading features."""
 
-from numbers import Real
+from pathlib import Path
 from typing import Any, Literal
 
 from mmcv.transforms import BaseTransform
@@ -56,14 +56,16 @@ class _LoadStream(_LoadFeatures):
     def __init__(self, stream: str) -> None:
         super().__init__()
         self.stream = stream
+        self._clip_lengths: dict[Path, Any] = {}
 
     def _stream_file(self, results: dict[str, Any]) -> FeatureReader:
         """Open the stream's file, and note the ``clip_length`` that it carries, if any."""
         file = self._file(results, self.stream)
-        recorded = getattr(file, 'attributes', {}).get('clip_length')
-        if isinstance(recorded, Real):
-            lengths = results.setdefault('recorded_clip_lengths', {})
-            lengths[results['feature_files'][self.stream]] = float(recorded)
+        if file.path not in self._clip_lengths:
+            self._clip_lengths[file.path] = file.attributes.get('clip_length')
+        recorded = self._clip_lengths[file.path]
+        if isinstance(recorded, int | float):
+            results.setdefault('recorded_clip_lengths', {})[str(file.path)] = recorded
         return file
 
 
