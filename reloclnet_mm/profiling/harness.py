@@ -1,10 +1,9 @@
-"""Measuring subjects side by side, each in a process of its own."""
+"""Measure subjects side by side, each in a process of its own."""
 
+import io
 import math
-import pickle
 import re
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -15,20 +14,21 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Workload = Callable[[], Any]
-"""Does the work once; what it returns is not measured."""
+"""Do the work once; what it returns is not measured."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to measure.
+    """Name something to measure.
 
     Attributes:
-        name: For tables.
-        make: Prepares the work and returns it; a function at a module's top level.
+        name: Name in tables.
+        make: Function at the top level of a module that prepares the work and returns it.
         settings: Keyword arguments of ``make``.
     """
 
@@ -39,13 +39,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a subject took.
+    """Say how long a subject took.
 
     Attributes:
-        name: The subject's.
-        seconds: Of each trial.
-        peak_rss_mb: The most memory that its process held at any time, preparation included.
-        result: What the last trial returned.
+        name: Name of the subject.
+        seconds: Seconds of each trial.
+        peak_rss_mb: Largest memory of its process at any time, in MB, preparation included.
+        result: What the last trial returned: tensors, numbers and texts, in dicts and lists.
     """
 
     name: str
@@ -55,16 +55,15 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds)
+        """Return the median of the trials, in seconds."""
+        return self.percentile(50)
 
     def percentile(self, percent: float) -> float:
-        """Seconds that so many percent of the trials stay within."""
-        ordered = sorted(self.seconds)
-        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+        """Return the seconds that so many percent of the trials take at most."""
+        return float(np.percentile(self.seconds, percent))
 
     def as_record(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return what is written to JSON."""
         return dict(
             name=self.name,
             median_s=self.median,
@@ -78,16 +77,19 @@ class Timing:
 def measure(
     subjects: list[Subject], *, trials: int, warm_ups: int = 1, threads: int | None = None
 ) -> list[Timing]:
-    """Time subjects in turn, so that what else a machine does meets all alike.
+    """Time subjects in turn, so that other load on the machine slows all of them alike.
 
     Each has a process of its own, so that the memory of one is not counted with another's; no two
     work at once.
 
     Args:
         subjects: What to measure.
-        trials: How often, each.
-        warm_ups: Runs before that do not count.
-        threads: Of torch in each process; None: torch's choice.
+        trials: Number of runs of each that count.
+        warm_ups: Number of runs before, which do not count.
+        threads: Number of torch's threads in each process; None: torch's choice.
+
+    Raises:
+        RuntimeError: The process of a subject ended.
     """
     context = get_context('spawn')
     running: list[tuple[Subject, BaseProcess, Connection]] = []
@@ -120,9 +122,8 @@ def _take_turns(
     for subject, _, here in running:
         here.send('stop')
         peak, result = _answer(subject, here)
-        timings.append(
-            Timing(subject.name, tuple(seconds[subject.name]), peak, pickle.loads(result))
-        )
+        result = torch.load(io.BytesIO(result), weights_only=True)
+        timings.append(Timing(subject.name, tuple(seconds[subject.name]), peak, result))
     return timings
 
 
@@ -147,12 +148,14 @@ def _serve(subject: Subject, pipe: Connection, threads: int | None) -> None:
         result = work()
         elapsed = time.perf_counter() - begin
         pipe.send(elapsed)
-    # By value: tensors would be shared, and gone with this process.
-    pipe.send((peak_rss_mb(), pickle.dumps(result)))
+    # The pipe would share the memory of tensors, which ends with this process.
+    saved = io.BytesIO()
+    torch.save(result, saved)
+    pipe.send((peak_rss_mb(), saved.getvalue()))
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process held at any time, in megabytes."""
+    """Return the most memory that this process held at any time, in megabytes."""
     status = Path('/proc/self/status')
     if status.exists():
         # On Linux getrusage's maximum is inherited from the parent; this one is not.
@@ -163,8 +166,15 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit / 1e6
 
 
-def multiplication(dtype: torch.dtype) -> Workload:
-    """A product of matrices as a training step has them, for the machine's rate."""
+MULTIPLICATION_SIZES = (6400, 3072, 384)
+"""Rows, input width and output width of a linear map as a training step has it."""
+
+COPIED_BYTES = 2**28
+"""Size of what is copied, larger than the caches of a CPU."""
+
+
+def multiplying(dtype: torch.dtype) -> Workload:
+    """Prepare a product of matrices of :data:`MULTIPLICATION_SIZES`."""
     rows, width, out = MULTIPLICATION_SIZES
     x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
 
@@ -174,28 +184,52 @@ def multiplication(dtype: torch.dtype) -> Workload:
     return work
 
 
-MULTIPLICATION_SIZES = (6400, 3072, 384)
-"""Rows, input and output width."""
+def copying() -> Workload:
+    """Prepare a copy of :data:`COPIED_BYTES` from memory to memory."""
+    source = torch.ones(COPIED_BYTES // 4)
+    target = torch.zeros_like(source)
 
-MULTIPLICATION_GFLOP = 2 * math.prod(MULTIPLICATION_SIZES) / 1e9
+    def work() -> None:
+        target.copy_(source)
+
+    return work
 
 
-def gemm_rates(threads: int | None) -> dict[str, float]:
-    """GFLOP/s at which the machine multiplies matrices, by dtype."""
+@dataclass(frozen=True)
+class MachineRates:
+    """Say how fast a machine is.
+
+    Attributes:
+        gflop_per_s: Name of a dtype to billions of multiplications and additions a second.
+        copied_gb_per_s: Bytes read and written a second in a large copy, in billions.
+    """
+
+    gflop_per_s: dict[str, float]
+    copied_gb_per_s: float
+
+
+def machine_rates(threads: int | None) -> MachineRates:
+    """Measure products of matrices and a large copy; ``threads`` as in :func:`measure`."""
     dtypes = dict(float32=torch.float32, bfloat16=torch.bfloat16)
-    subjects = [Subject(name, multiplication, dict(dtype=dtype)) for name, dtype in dtypes.items()]
-    timings = measure(subjects, trials=9, warm_ups=2, threads=threads)
-    return {timing.name: MULTIPLICATION_GFLOP / timing.median for timing in timings}
+    subjects = [Subject(name, multiplying, dict(dtype=dtype)) for name, dtype in dtypes.items()]
+    *products, copy = measure(
+        [*subjects, Subject('copy', copying)], trials=9, warm_ups=2, threads=threads
+    )
+    gflop = 2 * math.prod(MULTIPLICATION_SIZES) / 1e9
+    return MachineRates(
+        {timing.name: gflop / timing.median for timing in products},
+        2 * COPIED_BYTES / copy.median / 1e9,
+    )
 
 
 def random_lengths(count: int, mean: float, longest: int, generator: torch.Generator) -> list[int]:
-    """Lengths around a mean, none longer than ``longest``.
+    """Draw lengths around a mean, none longer than ``longest``.
 
     Args:
-        count: How many.
-        mean: Their mean; the standard deviation is a third of it.
-        longest: The most.
-        generator: Of the random numbers.
+        count: Number of lengths.
+        mean: Mean of the lengths; the standard deviation is a third of it.
+        longest: Largest length.
+        generator: Source of the random numbers.
     """
     drawn = torch.randn(count, generator=generator) * mean / 3 + mean
     return drawn.round().clamp(min(5, longest), longest).long().tolist()
@@ -204,5 +238,5 @@ def random_lengths(count: int, mean: float, longest: int, generator: torch.Gener
 def random_streams(
     rows: int, widths: dict[str, int], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Stream name to (rows, width) of normal numbers."""
+    """Draw normal numbers: stream name to (rows, width)."""
     return {name: torch.randn(rows, width, generator=generator) for name, width in widths.items()}

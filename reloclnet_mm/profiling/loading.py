@@ -1,4 +1,4 @@
-"""Loading a batch of clips from h5 and from packed stores."""
+"""Load a batch of clips from h5 and from packed stores."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ CLIPS_A_VIDEO = 50
 
 
 class _Clips(Dataset):
-    """The videos of a feature file, through the transforms of a training pipeline."""
+    """Read the videos of a feature file through the transforms of a training pipeline."""
 
     def __init__(self, path: Path, channels: int, num_videos: int, num_samples: int) -> None:
         self.record = dict(feature_files=dict(video=str(path)), channels=dict(video=channels))
@@ -42,15 +42,15 @@ class _Clips(Dataset):
 
 
 def write_files(folder: Path, num_videos: int, channels: int) -> dict[str, Path]:
-    """The same random features as h5 and as packed stores.
+    """Write the same random features as h5 and as packed stores.
 
     Args:
-        folder: Where to.
-        num_videos: Videos of 50 clips.
-        channels: Of a clip.
+        folder: Folder to write to.
+        num_videos: Number of videos, each of 50 clips.
+        channels: Width of the features of a clip.
 
     Returns:
-        Name of the kind to path.
+        Name of the kind of file to its path.
     """
     generator = np.random.default_rng(0)
     paths = {
@@ -69,7 +69,7 @@ def write_files(folder: Path, num_videos: int, channels: int) -> dict[str, Path]
 
 
 def batches(path: Path, channels: int, num_videos: int, batch_size: int, workers: int) -> Workload:
-    """Takes the next batch from a dataloader and packs it for the model."""
+    """Prepare taking the next batch from a dataloader and packing it for the model."""
     dataset = _Clips(path, channels, num_videos, num_samples=batch_size * 1000)
     loader = DataLoader(
         dataset, batch_size, num_workers=workers, collate_fn=pseudo_collate, shuffle=False
@@ -86,6 +86,6 @@ def batches(path: Path, channels: int, num_videos: int, batch_size: int, workers
 def subjects(
     paths: dict[str, Path], channels: int, num_videos: int, batch_size: int, workers: int
 ) -> list[Subject]:
-    """One for each kind of file."""
+    """Return one subject for each kind of file."""
     common = dict(channels=channels, num_videos=num_videos, batch_size=batch_size, workers=workers)
     return [Subject(kind, batches, dict(common, path=path)) for kind, path in paths.items()]

@@ -1,19 +1,19 @@
-"""A training step at the size of a config: ours and the padded one."""
+"""A training step at the size of a config: ours, the padded one, and its products alone."""
 
 import logging
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from reloclnet_mm.models import dropout, layers
-from reloclnet_mm.models.reloclnet import ReLoCLNet
 from reloclnet_mm.profiling.harness import Subject, Workload, random_lengths
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
@@ -22,22 +22,21 @@ from reloclnet_mm.structures import MomentDataSample
 def step(
     config: Path, batch_size: int, mean_clips: float, *, bfloat16: bool, padded: bool, device: str
 ) -> Workload:
-    """A step on one batch of random features: pack, forward, backward, update.
+    """Prepare a step on one batch of random features: pack, forward, backward, update.
 
     Args:
-        config: Whose model and optimizer.
-        batch_size: Queries, each with a video of its own.
-        mean_clips: Of the videos.
-        bfloat16: Compute in bfloat16 where autocast does.
-        padded: As the authors' program: all videos padded to the maximum, torch's dropout.
-        device: Of the model; the features come from the CPU.
+        config: Config with a model and an optimizer.
+        batch_size: Number of queries, each with a video of its own.
+        mean_clips: Mean number of clips of a video.
+        bfloat16: Whether to compute in bfloat16 where autocast does.
+        padded: Whether all videos are padded to the maximum, as the authors' program does.
+        device: Device of the model; the features come from the CPU.
     """
     MMLogger.get_instance('benchmark', log_level=logging.WARNING)
     cfg = Config.fromfile(config)
     if padded:
         cfg.model.padding = 'official'
-        cfg.model.data_preprocessor.pad_clips_to = cfg.model.max_clips
-        layers.drop = dropout.drop = torch_drop
+        cfg.model.data_preprocessor.pad_clips_to = cfg.model.context_encoder.max_clips
     if bfloat16:
         cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
     torch.manual_seed(0)
@@ -46,36 +45,28 @@ def step(
         model.init_weights()
         wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     batch = random_batch(cfg.model, batch_size, mean_clips)
-    return partial(_work, model, batch, wrapper, device)
 
+    def work() -> None:
+        model.train_step(batch, wrapper)
+        if device != 'cpu':
+            torch.cuda.synchronize()
 
-def _work(model: ReLoCLNet, batch: dict, wrapper: object, device: str) -> None:
-    model.train_step(batch, wrapper)
-    if device != 'cpu':
-        torch.cuda.synchronize()
-
-
-def torch_drop(
-    x: Tensor, probability: float, residual: Tensor | None = None, *, inplace: bool = False
-) -> Tensor:
-    """:func:`~reloclnet_mm.models.dropout.drop` with torch's random numbers."""
-    dropped = F.dropout(x, probability, inplace=inplace)
-    return dropped if residual is None else dropped + residual
+    return work
 
 
 def random_batch(model: Config, batch_size: int, mean_clips: float) -> dict:
-    """What a dataloader yields, with random features.
+    """Make what a dataloader yields, with random features.
 
     Args:
         model: Config of the model that takes them.
-        batch_size: Samples.
-        mean_clips: Of the videos; queries have half as many tokens as the model takes.
+        batch_size: Number of samples.
+        mean_clips: Mean number of clips of a video; queries have half as many tokens as the model
+            takes.
     """
     generator = torch.Generator().manual_seed(0)
-    clips = random_lengths(batch_size, mean_clips, model.max_clips, generator)
-    tokens = random_lengths(
-        batch_size, model.max_query_tokens / 2, model.max_query_tokens, generator
-    )
+    clips = random_lengths(batch_size, mean_clips, model.context_encoder.max_clips, generator)
+    most = model.query_encoder.max_tokens
+    tokens = random_lengths(batch_size, most / 2, most, generator)
     widths = [('query', model.query_channels, tokens)]
     widths += [(name, width, clips) for name, width in model.streams.items()]
     return dict(
@@ -90,31 +81,74 @@ def random_batch(model: Config, batch_size: int, mean_clips: float) -> dict:
     )
 
 
-def step_gflop(config: Path, batch_size: int, mean_clips: float) -> float:
-    """Of the linear maps of a step over valid rows, forward and backward, no gradient of inputs.
+class Factor(NamedTuple):
+    """How a matrix that is multiplied lies in memory."""
 
-    The first map needs the gradient of its input too, for the LayerNorm before it.
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Products(TorchDispatchMode):
+    """Count the matrix products that are made inside its context, forward and backward.
+
+    Products of linear maps and similarities count; the batched ones within attention do not.
+
+    Attributes:
+        found: The two factors of each product to how often they were met.
     """
-    model = Config.fromfile(config).model
-    batch = random_batch(model, batch_size, mean_clips)['inputs']
-    clips = sum(len(x) for x in next(iter(v for n, v in batch.items() if n != 'query')))
-    tokens = sum(len(x) for x in batch['query'])
-    d, streams = model.embed_dims, len(model.streams)
-    # Blocks have four maps each; crosswise attention three.
-    maps = 3 * 4 + (3 if streams == 2 else 0)
-    forward = clips * d * (sum(model.streams.values()) + streams * maps * d)
-    forward += tokens * d * (model.query_channels + 2 * 4 * d)
-    # Similarity of all queries with all clips: level 2, level 3 and the mapped queries.
-    forward += 3 * streams * clips * batch_size * d
-    return 3 * 2 * forward / 1e9
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[tuple[Factor, Factor]] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Note an operation and run it."""
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.found[tuple(Factor(x.shape, x.stride()) for x in args[-2:])] += 1
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def gflop(self) -> float:
+        """Billions of multiplications and additions of all products."""
+        each = ((2 * a.size[0] * a.size[1] * b.size[1], n) for (a, b), n in self.found.items())
+        return sum(flop * times for flop, times in each) / 1e9
+
+
+def products_of_step(config: Path, batch_size: int, mean_clips: float) -> Products:
+    """Run a step in float32 and return its products; arguments as :func:`step`."""
+    work = step(config, batch_size, mean_clips, bfloat16=False, padded=False, device='cpu')
+    with Products() as products:
+        work()
+    return products
+
+
+def products_alone(config: Path, batch_size: int, mean_clips: float) -> Workload:
+    """Prepare the products of a step, on random matrices of the same shapes."""
+    found = products_of_step(config, batch_size, mean_clips).found
+    matrices = {factor: _random(factor) for pair in found for factor in pair}
+
+    def work() -> None:
+        for (a, b), times in found.items():
+            for _ in range(times):
+                torch.mm(matrices[a], matrices[b])
+
+    return work
+
+
+def _random(factor: Factor) -> Tensor:
+    return torch.empty_strided(factor.size, factor.stride).normal_()
 
 
 def subjects(
     config: Path, batch_size: int, mean_clips: float, *, bfloat16: bool, device: str
 ) -> list[Subject]:
-    """Ours and the padded step."""
-    common = dict(config=config, batch_size=batch_size, mean_clips=mean_clips, device=device)
-    return [
-        Subject('ours', step, dict(common, bfloat16=bfloat16, padded=False)),
-        Subject('padded', step, dict(common, bfloat16=False, padded=True)),
+    """Return our step, the padded step and, on a CPU, the products alone."""
+    sizes = dict(config=config, batch_size=batch_size, mean_clips=mean_clips)
+    steps = partial(dict, sizes, device=device)
+    found = [
+        Subject('ours', step, steps(bfloat16=bfloat16, padded=False)),
+        Subject('padded', step, steps(bfloat16=False, padded=True)),
     ]
+    return found + [Subject('products alone', products_alone, sizes)] * (device == 'cpu')

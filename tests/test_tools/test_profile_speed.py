@@ -4,11 +4,17 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from tool_processes import run_tool
 
 from reloclnet_mm.profiling.evaluation import same_lists
 from reloclnet_mm.profiling.harness import Subject, Timing, measure
-from reloclnet_mm.profiling.training import random_batch, step_gflop
+from reloclnet_mm.profiling.training import (
+    Products,
+    products_alone,
+    products_of_step,
+    random_batch,
+)
 
 SIZES = ['--videos', 30, '--mean-clips', 8, '--max-clips', 16, '--width', 32]
 
@@ -54,7 +60,8 @@ def test_a_subject_that_breaks_is_named(capfd):
 def test_percentiles_of_known_times():
     timing = Timing('x', tuple(range(1, 101)), 0.0, None)
     assert timing.median == 50.5
-    assert [timing.percentile(p) for p in (0, 50, 99, 100)] == [1, 51, 100, 100]
+    assert [timing.percentile(p) for p in (0, 50, 100)] == [1, 50.5, 100]
+    assert timing.percentile(99) == pytest.approx(99.01)
 
 
 def lists(scores, items):
@@ -82,7 +89,7 @@ def test_lists_are_the_same_but_for_the_order_of_equal_scores():
 def test_the_evaluation_is_measured_and_both_ways_agree(tmp_path):
     out = tmp_path / 'evaluation.json'
     options = ['--queries', 20, *SIZES, '--plain-queries', 20, '--trials', 1, '--out', out]
-    printed = run_tool(tmp_path, 'analysis_tools/benchmark', 'evaluation', *options)
+    printed = run_tool(tmp_path, 'analysis_tools/profile_speed', 'evaluation', *options)
     assert 'lists of 20 queries identical' in printed
     record = json.loads(out.read_text())
     assert record['identical'] is True
@@ -94,20 +101,20 @@ def test_the_evaluation_is_measured_and_both_ways_agree(tmp_path):
 
 def test_a_single_query_is_measured(tmp_path):
     options = ['--queries', 20, *SIZES, '--trials', 5]
-    printed = run_tool(tmp_path, 'analysis_tools/benchmark', 'query', *options)
+    printed = run_tool(tmp_path, 'analysis_tools/profile_speed', 'query', *options)
     assert 'p99' in printed
 
 
 def test_growth_is_measured_and_drawn(tmp_path):
     options = ['--queries', 20, *SIZES, '--trials', 1, '--plot', tmp_path / 'growth.png']
-    printed = run_tool(tmp_path, 'analysis_tools/benchmark', 'growth', *options)
+    printed = run_tool(tmp_path, 'analysis_tools/profile_speed', 'growth', *options)
     assert '240 videos' in printed
     assert (tmp_path / 'growth.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_loading_is_measured(tmp_path):
     options = ['--videos', 8, '--channels', 16, '--batch-size', 4, '--trials', 2]
-    printed = run_tool(tmp_path, 'analysis_tools/benchmark', 'loading', *options)
+    printed = run_tool(tmp_path, 'analysis_tools/profile_speed', 'loading', *options)
     assert all(kind in printed for kind in ('h5 float32', 'packed float32', 'packed float16'))
 
 
@@ -119,21 +126,32 @@ def test_a_training_step_is_measured(tmp_path, amp, repository):
         'model = dict(streams=dict(video=34, subtitle=18), query_channels=16, embed_dims=32)\n'
     )
     options = ['--config', config, '--batch-size', 4, '--mean-clips', 8, '--trials', 1, *amp]
-    printed = run_tool(tmp_path, 'analysis_tools/benchmark', 'training', *options)
-    assert 'times as fast' in printed
+    printed = run_tool(tmp_path, 'analysis_tools/profile_speed', 'training', *options)
+    assert 'times as fast as the padded step' in printed
+    assert 'times the products alone' in printed
+    assert 'GB/s' in printed
 
 
-def test_the_work_of_a_step_is_counted_by_hand(tmp_path, repository):
+def test_the_products_of_a_step_are_those_counted_by_hand(tmp_path, repository):
     config = tmp_path / 'small.py'
     config.write_text(
         f"_base_ = '{repository / 'configs' / 'relocl_tvr.py'}'\n"
-        'model = dict(streams=dict(_delete_=True, video=10), query_channels=6, embed_dims=8)\n'
+        'model = dict(\n'
+        '    streams=dict(_delete_=True, video=10), query_channels=6, embed_dims=8,\n'
+        '    data_preprocessor=dict(slack=0))\n'
     )
-    from mmengine.config import Config
-
     batch = random_batch(Config.fromfile(config).model, 3, 5)['inputs']
-    clips, tokens = (sum(map(len, batch[name])) for name in ('video', 'query'))
-    # A projection and three blocks of four maps; of queries a projection and two blocks; three
-    # products of all queries with all clips. Two operations each, and twice again backward.
-    maps = clips * 8 * (10 + 12 * 8) + tokens * 8 * (6 + 8 * 8) + 3 * clips * 3 * 8
-    assert step_gflop(config, 3, 5) == pytest.approx(6 * maps / 1e9)
+    clips, tokens = ([len(x) for x in batch[name]] for name in ('video', 'query'))
+    # A projection and three blocks of four maps; of queries a projection, two blocks and the
+    # scores of pooling; three products of all queries with all clips, and the map of queries.
+    maps = sum(clips) * 8 * (10 + 12 * 8) + sum(tokens) * 8 * (6 + 8 * 8 + 1)
+    maps += 3 * sum(clips) * 3 * 8 + 3 * 8 * 8
+    # Starts and ends are convolved by a matrix, whose gradient is needed as well.
+    maps += 3 * max(clips) * 2 * max(clips)
+    # Two operations each, and twice again backward.
+    products = products_of_step(config, 3, 5)
+    assert products.gflop == pytest.approx(6 * maps / 1e9)
+    work = products_alone(config, 3, 5)
+    with Products() as alone:
+        work()
+    assert alone.found == products.found

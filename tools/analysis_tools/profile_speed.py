@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 
 from reloclnet_mm.profiling import evaluation, loading, training
-from reloclnet_mm.profiling.harness import Subject, Timing, gemm_rates, measure
+from reloclnet_mm.profiling.harness import Subject, Timing, machine_rates, measure
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import write_json
 
@@ -181,13 +181,16 @@ def run_training(args: argparse.Namespace) -> Record:
         threads=args.threads,
     )
     print_timings(timings, [1] * len(timings), unit='step')
-    ours, padded = timings
-    print(f'{padded.median / ours.median:.1f} times as fast')
-    gflop = training.step_gflop(args.config, args.batch_size, args.mean_clips)
+    ours, padded, *products = timings
+    print(f'{padded.median / ours.median:.1f} times as fast as the padded step')
     record = dict(
         timings=[timing.as_record() for timing in timings], speed_up=padded.median / ours.median
     )
-    if args.device == 'cpu':
+    if products:
+        (alone,) = products
+        record['over_products'] = ours.median / alone.median
+        print(f'{record["over_products"]:.2f} times the products alone')
+        gflop = training.products_of_step(args.config, args.batch_size, args.mean_clips).gflop
         record['rate'] = report_rate(gflop, ours.median, args.threads)
     return record
 
@@ -222,14 +225,17 @@ def print_timings(timings: list[Timing], counts: list[int], unit: str = 'query')
 
 
 def report_rate(gflop: float, seconds: float, threads: int | None) -> Record:
-    """Print and return how much of the machine's rate was reached."""
-    machine = gemm_rates(threads)
+    """Print and return the rate that was reached, beside the machine's own rates."""
+    machine = machine_rates(threads)
     rate = gflop / seconds
+    products = ' and '.join(f'{x:.0f} in {name}' for name, x in machine.gflop_per_s.items())
     print(
-        f'{gflop:.0f} GFLOP of products, {rate:.0f} GFLOP/s; this machine multiplies matrices at '
-        + ' and '.join(f'{x:.0f} in {dtype}' for dtype, x in machine.items())
+        f'{gflop:.0f} GFLOP of products, {rate:.0f} GFLOP/s, '
+        f'{rate / machine.gflop_per_s["float32"]:.2f} of the rate of float32 products; '
+        f'this machine multiplies matrices at {products}, and copies memory at '
+        f'{machine.copied_gb_per_s:.1f} GB/s'
     )
-    return dict(gflop=gflop, gflop_per_s=rate, machine_gflop_per_s=machine)
+    return dict(gflop=gflop, gflop_per_s=rate, machine=vars(machine))
 
 
 def main() -> None:
