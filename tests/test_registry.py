@@ -136,8 +136,9 @@ def test_every_config_encodes_a_corpus_as_it_trains(path):
     cfg = Config.fromfile(path)
     training = [t for t in cfg.train_dataloader.dataset.pipeline if 'Query' not in t['type']]
     training = [t for t in training if t['type'] != 'MomentToSpan' and t.get('names') != ['query']]
-    for corpus in (cfg.val_corpus_dataloader, cfg.test_corpus_dataloader):
-        assert list(corpus.dataset.pipeline) == training
+    for loader in (cfg.val_corpus_dataloader, cfg.test_corpus_dataloader):
+        corpus = loader.dataset
+        assert list(corpus.pipeline) == training
         assert corpus.reader.split == 'val'
         assert corpus.channels == cfg.val_dataloader.dataset.channels
         assert corpus.data_root == cfg.val_dataloader.dataset.data_root

@@ -127,7 +127,7 @@ def test_a_training_with_averaged_weights_resumes(corpus_folder, tmp_path):
 def test_a_video_outside_the_corpus_stops_a_training_before_anything_is_computed(
     corpus_folder, tmp_path
 ):
-    corpus = dict(dataset=dict(split='train'))
+    corpus = dict(dataset=dict(reader=dict(split='train')))
     runner = tiny_runner(corpus_folder, tmp_path, val_corpus_dataloader=corpus)
     with pytest.raises(InputError, match='are not in the corpus'):
         runner.train()

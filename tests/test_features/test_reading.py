@@ -140,7 +140,8 @@ def test_two_loading_workers_read_what_one_process_reads(corpus_folder, kind, re
     files = FILES
     if kind == 'packed':
         files = {name: pack_file(corpus_folder / file).name for name, file in FILES.items()}
-    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=files)
+    loaded = {name: files[name] for name in ('video', 'query')}
+    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=loaded)
     dataset = DATASETS.build(settings)
     if read_before:
         dataset[0]

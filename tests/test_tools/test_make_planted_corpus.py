@@ -160,8 +160,8 @@ def test_the_features_on_disk_carry_the_concepts_that_the_sentences_name(folder)
 def test_without_noise_a_clip_is_exactly_the_sum_of_its_concepts():
     corpus = PlantedCorpus(PlantedSettings(noise=0))
     video = make_video()
-    record = {'desc_id': 7, 'ts': [10.0, 20.0], 'type': 'v', 'desc': 'one two three four five'}
-    (query,) = corpus.adopt_queries(video, [record])
+    real = Query(7, 'one two three four five', '', 'v', 'v', [Moment(10.0, 20.0)])
+    (query,) = corpus.adopt_queries(video, [real])
     rows = corpus.context_features('video', video, [query])
     concepts = list(query.concepts)
     total = corpus.directions['video'][concepts].sum(0)
@@ -176,8 +176,8 @@ def test_without_noise_a_clip_is_exactly_the_sum_of_its_concepts():
 def test_a_query_about_subtitles_leaves_the_video_stream_as_it_is():
     corpus = PlantedCorpus(PlantedSettings())
     video = make_video()
-    record = {'desc_id': 7, 'ts': [10.0, 20.0], 'type': 't', 'desc': 'one two three four five'}
-    queries = corpus.adopt_queries(video, [record])
+    real = Query(7, 'one two three four five', '', 't', 'v', [Moment(10.0, 20.0)])
+    queries = corpus.adopt_queries(video, [real])
     bare = {stream: corpus.context_features(stream, video, []) for stream in ('video', 'subtitle')}
     np.testing.assert_array_equal(corpus.context_features('video', video, queries), bare['video'])
     changed = (corpus.context_features('subtitle', video, queries) != bare['subtitle']).any(1)
