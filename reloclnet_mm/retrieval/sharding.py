@@ -37,6 +37,8 @@ class CorpusIndex:
         videos: Search for the videos of this process; None: it has none.
         moments: Search for moments in them.
         places: (N,) int64, the places in ``corpus`` of the videos of this process.
+        places_here: (all videos + 1,) int64, the place of each video of ``corpus`` in this process,
+            −1 where another one has it; and −1 for place −1.
         is_sharded: Whether other processes have other videos; then all must ask together.
     """
 
@@ -45,6 +47,7 @@ class CorpusIndex:
     videos: VideoSearch | None
     moments: MomentSearch | None
     places: Tensor
+    places_here: Tensor
     is_sharded: bool
 
     @staticmethod
@@ -60,16 +63,17 @@ class CorpusIndex:
         """
         device = encoded.device
         own, everything = _share_out(encoded) if sharded else (encoded, encoded)
-        if own is None:
-            nothing = torch.empty(0, dtype=torch.long, device=device)
-            return CorpusIndex(everything, device, None, None, nothing, sharded)
-        places = torch.tensor([everything.place_of(i) for i in own.video_ids.tolist()])
+        ids = [] if own is None else own.video_ids.tolist()
+        places = torch.tensor([everything.place_of(i) for i in ids], dtype=torch.long)
+        places_here = torch.full((len(everything) + 1,), -1)
+        places_here[places] = torch.arange(len(places))
         return CorpusIndex(
             everything,
             device,
-            ExactVideoSearch(own),
-            MomentSearch(own, span_head),
+            None if own is None else ExactVideoSearch(own),
+            None if own is None else MomentSearch(own, span_head),
             places.to(device),
+            places_here.to(device),
             sharded,
         )
 
@@ -130,11 +134,7 @@ class CorpusIndex:
         """Scores and places of the best videos, and the best moments in them."""
         count = len(next(iter(queries.values())))
         width = min(options.num_videos, len(self.corpus))
-        scores = torch.full((count, width), -torch.inf, device=self.device)
-        local = torch.zeros((count, width), dtype=torch.long, device=self.device)
-        if self.videos is not None:
-            found, places = self.videos.search(queries, width)
-            scores[:, : found.shape[1]], local[:, : found.shape[1]] = found, places
+        scores, local = self._search(queries, width)
         best, best_places, counts = merge_videos(
             self._gather(scores), self._gather(self._to_corpus(local)), width
         )
@@ -151,14 +151,22 @@ class CorpusIndex:
             moments = self.moments.rank(queries, local, weights, options.spans)
         return best, best_places, self._merge(moments, options.spans)
 
+    def _search(self, queries: Mapping[str, Tensor], width: int) -> tuple[Tensor, Tensor]:
+        """Scores (Q, width) and places (Q, width) in this process; −∞ if it has fewer videos."""
+        count = len(next(iter(queries.values())))
+        scores = torch.full((count, width), -torch.inf, device=self.device)
+        local = torch.zeros((count, width), dtype=torch.long, device=self.device)
+        if self.videos is not None:
+            found, places = self.videos.search(queries, width)
+            scores[:, : found.shape[1]], local[:, : found.shape[1]] = found, places
+        return scores, local
+
     def _rank_own(
         self, queries: Mapping[str, Tensor], own_videos: Tensor, options: RankingOptions
     ) -> RankedMoments:
         """Moments of queries in their own videos; none for a query whose video is not known."""
         moments = RankedMoments.none(len(own_videos), options.spans.num_moments, self.device)
-        place_here = torch.full((len(self.corpus) + 1,), -1, device=self.device)
-        place_here[self.places] = torch.arange(len(self.places), device=self.device)
-        local = place_here[own_videos]
+        local = self.places_here[own_videos]
         here = (local >= 0).nonzero().squeeze(1)
         if len(here):
             part = {name: x[here] for name, x in queries.items()}

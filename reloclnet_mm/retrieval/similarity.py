@@ -1,7 +1,7 @@
-"""Scores of videos and clips: pure functions of tensors.
+"""Scores of videos, clips and spans: pure functions of tensors.
 
-Letters of shapes: B samples of a batch, Q queries, N videos, R rows of their clips, L clips of a
-video, d width.
+Letters of shapes: B samples of a batch, Q queries, P pairs of a query and a video, N videos, R rows
+of their clips, L clips of a video, d width.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,20 @@ from torch import Tensor
 from reloclnet_mm.structures.packed_rows import RowLayout
 
 
+def inverse_norm(x: Tensor) -> Tensor:
+    """Compute (R,) factors that make unit vectors of the rows of (R, d), as ``F.normalize``."""
+    return torch.linalg.vector_norm(x, dim=1).clamp(min=1e-12).reciprocal()
+
+
 def video_scores(
     queries: Mapping[str, Tensor], clips: Mapping[str, Tensor], layout: RowLayout
 ) -> Tensor:
-    """S of the paper: the largest cosine over a video's clips, mean over streams.
+    """Compute s of the paper: the largest cosine over a video's clips, mean over streams.
 
     Args:
         queries: Stream name to (Q, d).
         clips: Stream name to (R, d).
-        layout: Of the R rows.
+        layout: Layout of the R rows.
 
     Returns:
         (Q, N).
@@ -37,7 +42,7 @@ def video_scores(
 def similarity_of_all(
     queries: Mapping[str, Tensor], clips: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Inner products of all clips with all queries.
+    """Compute the inner products of all clips with all queries.
 
     Args:
         queries: Stream name to (Q, d).
@@ -50,11 +55,11 @@ def similarity_of_all(
 
 
 def largest_similarity(similarity: Mapping[str, Tensor], layout: RowLayout) -> Tensor:
-    """The largest similarity over a video's clips, mean over streams.
+    """Compute the largest similarity over a video's clips, mean over streams.
 
     Args:
         similarity: Stream name to (R, Q).
-        layout: Of the R rows.
+        layout: Layout of the R rows.
 
     Returns:
         (Q, N).
@@ -63,7 +68,7 @@ def largest_similarity(similarity: Mapping[str, Tensor], layout: RowLayout) -> T
 
 
 def similarity_in_own_video(similarity: Tensor, rows: Tensor) -> Tensor:
-    """Of the similarity of all, that of each sample's query with the clips of its video.
+    """Pick the similarity of each sample's query and the clips of its own video.
 
     Args:
         similarity: (R, B).
@@ -79,15 +84,15 @@ def similarity_in_own_video(similarity: Tensor, rows: Tensor) -> Tensor:
 def span_logits(
     similarity: Tensor, clip_mask: Tensor, convolutions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Start and end logits.
+    """Compute start and end logits.
 
     Args:
-        similarity: (P, L), p of the paper.
+        similarity: (P, L), p of the paper; what is at invalid clips enters the convolution.
         clip_mask: (P, L) bool.
         convolutions: (L, 2 · L), :func:`convolution_matrix` for starts and ends.
 
     Returns:
-        Two (P, L); the dtype's minimum at invalid clips.
+        Two (P, L); the minimum of the dtype at invalid clips.
     """
     start, end = (similarity @ convolutions).chunk(2, 1)
     least = torch.finfo(start.dtype).min
@@ -95,7 +100,7 @@ def span_logits(
 
 
 def convolution_matrix(kernels: Tensor, length: int) -> Tensor:
-    """Zero-padded convolutions as a matrix: many short rows meet it faster than a convolution.
+    """Write zero-padded convolutions as a matrix, which is faster for many short rows.
 
     Args:
         kernels: (C, 1, kernel size), odd.
@@ -115,14 +120,14 @@ def convolution_matrix(kernels: Tensor, length: int) -> Tensor:
 def temporal_nms(
     moments: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_moments: int
 ) -> Tensor:
-    """Greedy non-maximum suppression of moments, within each video for itself.
+    """Suppress moments that overlap a better one of the same video too much, greedily.
 
     Args:
         moments: (M, 2) seconds.
         scores: (M,), any order.
-        groups: (M,) the video of each moment.
-        iou_threshold: A moment that overlaps a better one by more than this goes.
-        num_moments: How many are kept at most.
+        groups: (M,), the video of each moment.
+        iou_threshold: A moment is dropped if its IoU with a better one is larger.
+        num_moments: How many to keep at most.
 
     Returns:
         (K,) int64 indices of the kept moments in descending order of score.

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reloclnet_mm.retrieval.int8_scan import MAX_QUERIES, Int8Rows, Int8Scores
+from reloclnet_mm.retrieval.similarity import inverse_norm
 from reloclnet_mm.structures import EncodedCorpus, RowLayout
 
-# Rows times queries of a block of scores: small enough for a CPU's cache, large enough to keep a
-# GPU busy.
-_BLOCK = {'cpu': 2**19, 'cuda': 2**26}
+# Rows and queries of a block of scores: large enough for products at full speed, small enough to
+# stay in the cache of a CPU. On two cores without AVX-512, blocks of 4,096 rows multiply a fifth
+# faster than blocks of 1,024.
+_ROWS_AT_ONCE = {'cpu': 4096, 'cuda': 2**17}
 _QUERIES_AT_ONCE = 512
-_INT8_LEVELS = 127
-# Half the spacing of bfloat16 numbers, relative to the rounded number.
-_BFLOAT16_ROUNDING = 2**-8 / (1 - 2**-8)
 
 
 class VideoSearch(ABC):
@@ -44,10 +44,8 @@ class VideoSearch(ABC):
 class ExactVideoSearch(VideoSearch):
     """Scores every video in float32.
 
-    A single query on a CPU costs what reading the corpus costs. So it is read in int8 first, and
-    only what may be among the best by a bound of the rounding is scored in float32: the lists are
-    the same. (109,000 clips of two streams of width 384 on two cores without AVX-512: 8 to 10 ms
-    in int8, 52 ms in float32.)
+    For a few queries on a CPU, all clips are scored in int8 first, and only those that may matter
+    by the bound of int8 in float32: the lists are the same.
 
     Args:
         corpus: The encoded videos; their ``retrieval`` rows are scored.
@@ -57,24 +55,28 @@ class ExactVideoSearch(VideoSearch):
         self.layout = corpus.layout
         self.rows = corpus.rows['retrieval']
         self.inverse_norms = {name: inverse_norm(x) for name, x in self.rows.items()}
-        self._reads_int8 = hasattr(torch, '_weight_int8pack_mm') and all(
-            # The product reads 16 numbers at once, beyond the end of rows of another width.
-            x.device.type == 'cpu' and x.shape[1] % 16 == 0
-            for x in self.rows.values()
-        )
+        self._blocks = list(_blocks_of(self.layout, _ROWS_AT_ONCE[corpus.device.type]))
+        self._can_read_int8 = Int8Rows.can_read(self.rows)
 
+    @torch.no_grad()
     def search(self, queries: Mapping[str, Tensor], k: int) -> tuple[Tensor, Tensor]:
         """Find the best videos; see :meth:`VideoSearch.search`."""
         units = {name: F.normalize(queries[name], dim=1) for name in self.rows}
         k = min(k, len(self.layout))
-        if self._reads_int8 and k < len(self.layout) and len(next(iter(units.values()))) == 1:
-            scores = self._candidate_scores(units, k)
+        few = len(next(iter(units.values()))) <= MAX_QUERIES
+        if few and k < len(self.layout) and self._can_read_int8:
+            scores = self._scores_of_candidates(units, k)
         else:
             scores = self.scores(units)
-        return tuple(scores.topk(k, dim=1))
+        best, places = scores.topk(k, dim=1)
+        return best, places
 
+    @torch.no_grad()
     def scores(self, units: Mapping[str, Tensor]) -> Tensor:
         """Score all videos in float32.
+
+        Clips times queries, not queries times clips: the maximum over the clips of a video then
+        runs over a middle axis, with queries beside each other in memory.
 
         Args:
             units: Stream name to (Q, d), unit vectors.
@@ -82,19 +84,27 @@ class ExactVideoSearch(VideoSearch):
         Returns:
             (Q, N).
         """
-        total = torch.zeros(len(self.layout), len(next(iter(units.values()))), device=self.device)
+        count, device = len(next(iter(units.values()))), next(iter(units.values())).device
+        total = torch.zeros(len(self.layout), count, device=device)
+        space = torch.empty(
+            max((block.rows.stop - block.rows.start for block in self._blocks), default=0)
+            * min(count, _QUERIES_AT_ONCE),
+            device=device,
+        )
         for name, x in units.items():
-            _add_largest(total, x, self.rows[name], self.inverse_norms[name], self.layout)
+            parts = [part.T.contiguous() for part in x.split(_QUERIES_AT_ONCE)]
+            for block in self._blocks:
+                clips = self.rows[name][block.rows] * self.inverse_norms[name][block.rows, None]
+                for part, columns in zip(parts, total.split(_QUERIES_AT_ONCE, 1), strict=True):
+                    shape = len(clips), part.shape[1]
+                    products = space[: math.prod(shape)].view(shape)
+                    torch.mm(clips, part, out=products)
+                    block.add_largest(products, columns)
         return total.T / len(units)
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the rows."""
-        return next(iter(self.rows.values())).device
-
     @cached_property
-    def _int8_rows(self) -> dict[str, '_Int8Rows']:
-        return {name: to_int8(x, self.inverse_norms[name]) for name, x in self.rows.items()}
+    def _int8_rows(self) -> dict[str, Int8Rows]:
+        return {name: Int8Rows(x) for name, x in self.rows.items()}
 
     @cached_property
     def _first_rows(self) -> np.ndarray:
@@ -103,64 +113,62 @@ class ExactVideoSearch(VideoSearch):
     @cached_property
     def _padding(self) -> Tensor | None:
         """(R,) bool, true where a row is no valid clip; None where all are."""
-        masks = zip(self.layout.masks, self.layout.blocks, strict=True)
-        valid = [
-            torch.ones(block.count * block.num_rows, dtype=torch.bool) if m is None else m.flatten()
-            for m, block in masks
-        ]
-        padding = ~torch.cat(valid)
+        layout = self.layout
+        padding = layout.positions >= layout.lengths.repeat_interleave(layout.rows_of_each)
         return padding if padding.any() else None
 
-    def _candidate_scores(self, units: Mapping[str, Tensor], k: int) -> Tensor:
-        """Score (1, N) in float32 every video that may be among the best; −inf for the others.
+    def _scores_of_candidates(self, units: Mapping[str, Tensor], k: int) -> Tensor:
+        """Score (Q, N) in float32 all videos that may be among the best; −∞ for the others."""
+        scored = zip(*(self._int8_rows[name].score(x) for name, x in units.items()), strict=True)
+        rows = []
+        for i, found in enumerate(scored):
+            streams = [
+                self._scan(name, units[name][i], int8)
+                for name, int8 in zip(units, found, strict=True)
+            ]
+            rows.append(self._candidates(streams, k))
+        return torch.stack(rows)
 
-        The best by the highest score that a video may have come first. No video whose highest
-        possible score is below the least of these can be among the best.
+    def _scan(self, name: str, unit: Tensor, int8: Int8Scores) -> '_Scan':
+        if self._padding is not None:
+            int8.values.masked_fill_(self._padding, -math.inf)
+        largest = torch.from_numpy(np.maximum.reduceat(int8.values.numpy(), self._first_rows))
+        return _Scan(unit, *int8, largest, self.rows[name], self.inverse_norms[name])
+
+    def _candidates(self, scans: list['_Scan'], k: int) -> Tensor:
+        """Score (N,) in float32 all videos that may be among the best; −∞ for the others.
+
+        The K best by int8 are scored first. A video is not among the best if the highest score that
+        it may have is below the least of these.
         """
-        scans = {name: self._scan(x, name) for name, x in units.items()}
-        highest = sum(scan.highest for scan in scans.values()) / len(scans)
-        scores = torch.full_like(highest, -math.inf)
-        first = highest.topk(k).indices
-        scores[first] = self._exact_scores(scans, first)
-        possible = highest >= scores[first].min()
+        largest = torch.stack([scan.largest for scan in scans]).mean(0)
+        bound = sum(scan.bound for scan in scans) / len(scans)
+        scores = torch.full_like(largest, -math.inf)
+        first = largest.topk(k).indices
+        scores[first] = exact = self._exact_scores(scans, first)
+        possible = largest >= exact.min() - bound
         possible[first] = False
         others = possible.nonzero().squeeze(1)
-        if len(others) > len(self.layout) // 2:
-            return self.scores(units)
+        if len(others) > len(largest) // 2:
+            return self.scores(
+                {name: x.unit[None] for name, x in zip(self.rows, scans, strict=True)}
+            )[0]
         if len(others):
             scores[others] = self._exact_scores(scans, others)
-        return scores[None]
+        return scores
 
-    def _scan(self, units: Tensor, stream: str) -> '_Scan':
-        """Score all clips of a stream in int8; see :class:`_Scan`."""
-        clips = self._int8_rows[stream]
-        rounded = units.bfloat16()
-        scores = torch._weight_int8pack_mm(rounded, clips.values, clips.scales)[0].float()
-        # By Cauchy and Schwarz: the query's rounding times a clip, the query times a clip's
-        # rounding. Then the rounding of the result, and of the sums here and in float32.
-        of_query = float(torch.linalg.vector_norm(rounded.float() - units))
-        bound = of_query * (1 + clips.error) + clips.error
-        low, high = scores.aminmax()
-        bound += _BFLOAT16_ROUNDING * float(max(-low, high))
-        bound += 2 * units.shape[1] * torch.finfo(torch.float32).eps
-        if self._padding is not None:
-            scores.masked_fill_(self._padding, -math.inf)
-        largest = torch.from_numpy(np.maximum.reduceat(scores.numpy(), self._first_rows))
-        return _Scan(
-            units[0], scores, largest, bound, self.rows[stream], self.inverse_norms[stream]
-        )
-
-    def _exact_scores(self, scans: Mapping[str, '_Scan'], places: Tensor) -> Tensor:
+    def _exact_scores(self, scans: list['_Scan'], places: Tensor) -> Tensor:
         """Score (V,) videos in float32; only clips are read that may be the largest of theirs."""
-        rows, video = self.layout.rows_of(places)
+        rows, owner = self.layout.rows_of(places)
         total = torch.zeros(len(places))
-        for scan in scans.values():
+        for scan in scans:
             least = scan.largest[places] - 2 * scan.bound
-            may_be = (scan.scores[rows] >= least[video]).nonzero().squeeze(1)
+            may_be = (scan.values[rows] >= least[owner]).nonzero().squeeze(1)
             chosen = rows[may_be]
-            products = (scan.clips.index_select(0, chosen) @ scan.unit) * scan.inverse_norms[chosen]
+            products = scan.clips.index_select(0, chosen) @ scan.unit
+            products *= scan.inverse_norms[chosen]
             largest = torch.full_like(total, -math.inf)
-            total += largest.scatter_reduce_(0, video[may_be], products, 'amax')
+            total += largest.scatter_reduce_(0, owner[may_be], products, 'amax')
         return total / len(scans)
 
 
@@ -169,100 +177,60 @@ class _Scan(NamedTuple):
 
     Attributes:
         unit: (d,), the query.
-        scores: (R,), of clips, in int8.
-        largest: (N,), of videos.
+        values: (R,), scores of clips in int8.
         bound: How far a score may be from that in float32.
+        largest: (N,), the largest score in int8 of each video.
         clips: (R, d), the stream in float32.
-        inverse_norms: (R,), of it.
+        inverse_norms: (R,), factors that make unit vectors of it.
     """
 
     unit: Tensor
-    scores: Tensor
-    largest: Tensor
+    values: Tensor
     bound: float
+    largest: Tensor
     clips: Tensor
     inverse_norms: Tensor
 
-    @property
-    def highest(self) -> Tensor:
-        """(N,), the highest score that a video may have in float32."""
-        return self.largest + self.bound
+
+class _Part(NamedTuple):
+    """Videos of equal length in a block: their places, their rows in it, and these as a matrix."""
+
+    videos: slice
+    rows: slice
+    shape: tuple[int, int]
+    mask: Tensor | None
 
 
-class _Int8Rows(NamedTuple):
-    """Unit vectors in int8.
+class _Block(NamedTuple):
+    """Neighbouring rows of a corpus, of whole videos."""
 
-    Attributes:
-        values: (R, d) int8, in steps of ``scales``.
-        scales: (R,) bfloat16.
-        error: The largest distance of a row from the unit vector that it represents.
-    """
+    rows: slice
+    parts: list[_Part]
 
-    values: Tensor
-    scales: Tensor
-    error: float
-
-
-def inverse_norm(x: Tensor) -> Tensor:
-    """Compute (R,) factors that make unit vectors of the rows of (R, d), as ``F.normalize``."""
-    return torch.linalg.vector_norm(x, dim=1).clamp(min=1e-12).reciprocal()
-
-
-def to_int8(x: Tensor, inverse_norms: Tensor) -> _Int8Rows:
-    """Round the unit vectors of the rows of (R, d) to int8, each row in steps of its own."""
-    values = torch.empty(x.shape, dtype=torch.int8)
-    scales = torch.empty(len(x), dtype=torch.bfloat16)
-    error = 0.0
-    # Some rows at a time keep what is computed on the way small.
-    parts = (tensor.split(8192) for tensor in (values, x, inverse_norms, scales))
-    for rows, part, scale, steps in zip(*parts, strict=True):
-        unit = part * scale[:, None]
-        steps.copy_(unit.abs().amax(1).clamp(min=1e-30) / _INT8_LEVELS)
-        step = steps.float()[:, None]
-        # bfloat16 may have rounded a step down.
-        rows.copy_((unit / step).round().clamp(-_INT8_LEVELS, _INT8_LEVELS))
-        error = max(error, float(torch.linalg.vector_norm(rows * step - unit, dim=1).max()))
-    return _Int8Rows(values, scales, error)
-
-
-def _add_largest(
-    total: Tensor, units: Tensor, clips: Tensor, inverse_norms: Tensor, layout: RowLayout
-) -> None:
-    """Add the largest cosine over the clips of each video to ``total``, (N, Q).
-
-    Clips times queries, not queries times clips: the maximum over the clips of a video then runs
-    over a middle axis, with queries beside each other in memory.
-    """
-    for begin in range(0, len(units), _QUERIES_AT_ONCE):
-        chosen = slice(begin, begin + _QUERIES_AT_ONCE)
-        transposed = units[chosen].T.contiguous()
-        for videos, rows, shape, mask in _row_blocks(layout, transposed.shape[1], clips.device):
-            products = (clips[rows] @ transposed).mul_(inverse_norms[rows, None])
-            products = products.unflatten(0, shape)
+    def add_largest(self, products: Tensor, total: Tensor) -> None:
+        """Add the largest of (rows, Q) in each video to (N, Q)."""
+        for videos, rows, shape, mask in self.parts:
+            part = products[rows].unflatten(0, shape)
             if mask is not None:
-                products.masked_fill_(~mask[..., None], -math.inf)
-            total[videos, chosen] += products.amax(1)
+                part.masked_fill_(~mask[..., None], -math.inf)
+            total[videos] += part.amax(1)
 
 
-def _row_blocks(
-    layout: RowLayout, num_queries: int, device: torch.device
-) -> Iterator[tuple[slice, slice, tuple[int, int], Tensor | None]]:
-    """Videos of equal length, no more at a time than a block of scores has room for.
-
-    Yields:
-        Their places, their rows, (how many, rows of each), and the mask of :class:`RowLayout`.
-    """
-    first_video = first_row = 0
+def _blocks_of(layout: RowLayout, rows_at_once: int) -> Iterator[_Block]:
+    """Divide a layout into blocks of so many rows, or of one video that has more."""
+    parts: list[_Part] = []
+    video = first = last = 0
     for (count, num_rows), mask in zip(layout.blocks, layout.masks, strict=True):
-        step = max(_BLOCK[device.type] // (num_rows * num_queries), 1)
-        for begin in range(0, count, step):
-            size = min(step, count - begin)
-            video, row = first_video + begin, first_row + begin * num_rows
-            yield (
-                slice(video, video + size),
-                slice(row, row + size * num_rows),
-                (size, num_rows),
-                None if mask is None else mask[begin : begin + size],
-            )
-        first_video += count
-        first_row += count * num_rows
+        begin = 0
+        while begin < count:
+            room = (first + rows_at_once - last) // num_rows
+            if not room and parts:
+                yield _Block(slice(first, last), parts)
+                parts, first = [], last
+                continue
+            size = min(max(room, 1), count - begin)
+            rows = slice(last - first, last - first + size * num_rows)
+            chosen = None if mask is None else mask[begin : begin + size]
+            parts.append(_Part(slice(video, video + size), rows, (size, num_rows), chosen))
+            video, last, begin = video + size, last + size * num_rows, begin + size
+    yield _Block(slice(first, last), parts)

@@ -148,7 +148,7 @@ def test_vectors_of_any_width_have_the_right_videos(generator, width, num_querie
 @pytest.mark.parametrize('name', ['plain', 'near_ties', 'fewer_spans_in_short_videos'])
 def test_the_sizes_of_blocks_change_nothing(generator, monkeypatch, name):
     monkeypatch.setattr(video_search, '_QUERIES_AT_ONCE', 3)
-    monkeypatch.setattr(video_search, '_BLOCK', dict(cpu=30))
+    monkeypatch.setattr(video_search, '_ROWS_AT_ONCE', dict(cpu=30))
     monkeypatch.setattr(VideoPairs, 'AT_ONCE', 7)
     assert_right_lists(CASES[name](generator, 9), BOTH)
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 from search_cases import WIDTH, corpus_of, midpoint_vectors
 
+from reloclnet_mm.retrieval.int8_scan import MAX_QUERIES, Int8Rows
 from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
-from reloclnet_mm.retrieval.video_search import ExactVideoSearch, inverse_norm, to_int8
+from reloclnet_mm.retrieval.similarity import inverse_norm
+from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 
 BOTH = ('video', 'subtitle')
 
@@ -69,14 +71,11 @@ def exact_clips(units, corpus, name):
 @pytest.mark.parametrize('width', [16, 64, 384])
 def test_scores_from_int8_are_within_their_bound(generator, kind, width):
     units, corpus = draw(generator, kind, 8, [1] * 100 + [4] * 50, width)
-    search = ExactVideoSearch(corpus)
+    assert Int8Rows.can_read(corpus.rows['retrieval'])
     for name, x in units.items():
         exact = exact_clips(units, corpus, name)
-        for q in range(8):
-            found = search._scan(x[q : q + 1], name)
-            assert ((found.scores - exact[:, q]).abs() <= found.bound).all()
-            difference = found.largest - corpus.layout.largest(exact[:, q : q + 1])[:, 0]
-            assert (difference.abs() <= found.bound).all()
+        for q, found in enumerate(Int8Rows(corpus.rows['retrieval'][name]).score(x)):
+            assert ((found.values - exact[:, q]).abs() <= found.bound).all()
             # An element is off by half of 1/127 of the largest, at most.
             assert found.bound < math.sqrt(width) / 254 + 3 * 2**-8
 
@@ -92,22 +91,23 @@ def test_scores_from_float32_are_exact_to_its_digits(generator, kind):
 
 @by_kind
 @pytest.mark.parametrize('k', [1, 10, 119])
-def test_the_best_videos_of_a_single_query_are_those_of_float32(generator, kind, k):
+@pytest.mark.parametrize('count', [1, MAX_QUERIES])
+def test_the_best_videos_of_few_queries_are_those_of_float32(generator, kind, k, count):
     units, corpus = draw(generator, kind, 6, [1] * 40 + [3] * 40 + [9] * 40, 32)
     search = ExactVideoSearch(corpus)
-    for q in range(6):
-        one = {name: x[q : q + 1] for name, x in units.items()}
-        scores, places = search.search(one, k)
-        every = search.scores(one)
+    for q in range(0, 6, count):
+        few = {name: x[q : q + count] for name, x in units.items()}
+        scores, places = search.search(few, k)
+        every = search.scores(few)
         torch.testing.assert_close(scores, every.topk(k, dim=1).values, rtol=0, atol=1e-6)
         torch.testing.assert_close(every.gather(1, places), scores, rtol=0, atol=1e-6)
-        assert len(places.unique()) == k
+        assert all(len(row.unique()) == k for row in places)
 
 
 @by_kind
 def test_the_error_of_int8_rows_is_their_largest_distance(generator, kind):
     x = kind(generator, 9000, 48)  # more than are converted at once
-    clips = to_int8(x, inverse_norm(x))
+    clips = Int8Rows(x)
     assert clips.values.abs().max() <= 127
     values = clips.values.double() * clips.scales.double()[:, None]
     units = x.double() / x.double().norm(dim=1, keepdim=True).clamp(min=1e-12)
