@@ -1,13 +1,11 @@
 """Write text features in TVR's layout: of queries, and of timed sentences clip by clip.
 
-A run that was stopped goes on where it was when started again with the same arguments.
+A run that was stopped continues where it was when started again with the same arguments.
 """
 
 import argparse
 import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,9 +15,8 @@ from reloclnet_mm.extraction.extraction import count_outside, extract_queries, e
 from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
 from reloclnet_mm.features.writer import FeatureWriter
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.progress import counted
 
 
 def make_encoder(args: argparse.Namespace) -> TextEncoder:
@@ -41,13 +38,6 @@ def report_long(encoder: TextEncoder, texts: list[str]) -> None:
         print(f'{num_long} of {len(texts)} texts cut to {encoder.max_tokens} tokens')
 
 
-def progress_bar(total: int, unit: str) -> 'tqdm':
-    """A bar on standard error."""
-    from tqdm import tqdm  # an optional extra, as is transformers
-
-    return tqdm(total=total, unit=unit)
-
-
 def run_queries(args: argparse.Namespace) -> None:
     """Features of queries."""
     texts = read_query_texts(args.annotations)
@@ -56,8 +46,8 @@ def run_queries(args: argparse.Namespace) -> None:
     todo = len(out.missing(texts))
     print(f'{len(texts)} queries, {len(texts) - todo} of them in {args.out} already')
     report_long(encoder, list(texts.values()))
-    with progress_bar(todo, 'query') as bar:
-        extract_queries(texts, encoder, out, bar.update)
+    with counted(todo, 'queries') as advance:
+        extract_queries(texts, encoder, out, advance)
 
 
 def report_coverage(
@@ -99,7 +89,7 @@ def run_sentences(args: argparse.Namespace) -> None:
     print(f'{len(durations) - len(names)} videos in {args.out} already')
     texts = [sentence.text for name in names for sentence in subtitles.get(name, ())]
     report_long(encoder, texts)
-    with progress_bar(len(texts), 'sentence') as bar:
+    with counted(len(texts), 'sentences') as advance:
         extract_sentences(
             subtitles,
             durations,
@@ -107,7 +97,7 @@ def run_sentences(args: argparse.Namespace) -> None:
             out,
             clip_length=args.clip_length,
             pool=args.pool,
-            advance=bar.update,
+            advance=advance,
         )
 
 
@@ -163,12 +153,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the command line."""
     args = parse_args()
-    try:
+    with input_errors_end_the_program():
         args.run(args)
-    except InputError as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        sys.exit('stopped; the same command goes on from here')
 
 
 if __name__ == '__main__':
