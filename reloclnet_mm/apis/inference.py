@@ -46,9 +46,10 @@ def init_model(
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
         model = MODELS.build(cfg.model)
-    model.init_weights()
-    if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
     model.cfg = cfg
     return model.to(device).eval()
 

@@ -5,7 +5,6 @@ Embeddings are means over the tokens of a text encoder, compared by their cosine
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from reloclnet_mm.evaluation.table import recall_cells, recall_name, result_tabl
 from reloclnet_mm.extraction.subtitles import read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
 from reloclnet_mm.registry import TASK_UTILS
+from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import write_json
 
 TOP_K = (1, 5, 10, 100)
@@ -207,10 +207,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Run the command line."""
-    try:
-        run(parse_args())
-    except InputError as error:
-        sys.exit(f'error: {error}')
+    args = parse_args()
+    with input_errors_end_the_program():
+        run(args)
 
 
 if __name__ == '__main__':
