@@ -43,7 +43,7 @@ class SeededSampler(DefaultSampler):
         dataset: Its length counts.
         shuffle: Whether to shuffle, anew in each epoch.
         seed: Of the order and of the samples; None: drawn.
-        round_up: Whether ranks get equally many samples, some of them twice.
+        round_up: Whether processes get equally many samples, some of them twice.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SeededSampler(DefaultSampler):
         super().__init__(dataset, shuffle, seed, round_up)
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        """The indices of this rank in this epoch."""
+        """Yield the indices of this process in this epoch."""
         entropy = (self.seed, self.epoch)
         return (SeededIndex.of(index, entropy) for index in super().__iter__())
 

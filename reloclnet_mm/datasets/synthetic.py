@@ -137,7 +137,7 @@ class PlantedQuery:
         moment: Start and end in seconds.
         query_type: ``v``, ``t`` or ``vt``, the streams that carry the concepts.
         text: The sentence.
-        token_concepts: Of each word the concept that it stands for, or −1.
+        token_concepts: Of each word its concept, or −1.
     """
 
     query_id: int

@@ -138,22 +138,28 @@ def plain(sizes: Sizes, answered: int) -> Workload:
 
 
 def products(sizes: Sizes) -> Workload:
-    """Multiply all clips with all queries, in the best blocks for that alone."""
+    """Multiply all clips with all queries, in the blocks that were fastest for that alone."""
     data = Encodings.draw(sizes)
-    queries = {name: x.T.contiguous() for name, x in data.queries.items()}
-    rows = data.corpus.rows['retrieval']
+    queries = {name: [x.T.contiguous() for x in parts] for name, parts in _split(data.queries)}
+    space = torch.empty(PRODUCT_ROWS * PRODUCT_QUERIES)
 
     @torch.no_grad()
     def work() -> None:
-        for name, x in rows.items():
-            for part in x.split(PRODUCT_ROWS):
-                torch.mm(part, queries[name])
+        for name, x in data.corpus.rows['retrieval'].items():
+            for rows in x.split(PRODUCT_ROWS):
+                for part in queries[name]:
+                    shape = len(rows), part.shape[1]
+                    torch.mm(rows, part, out=space[: shape[0] * shape[1]].view(shape))
 
     return work
 
 
-PRODUCT_ROWS = 1024
-"""Clips of a block of the products alone."""
+def _split(queries: dict[str, Tensor]) -> list[tuple[str, tuple[Tensor, ...]]]:
+    return [(name, x.split(PRODUCT_QUERIES)) for name, x in queries.items()]
+
+
+PRODUCT_ROWS, PRODUCT_QUERIES = 4096, 512
+"""Clips and queries of a block of the products alone."""
 
 
 def ours_one_by_one(sizes: Sizes) -> Workload:
@@ -177,7 +183,7 @@ def _round_and_round(count: int) -> Iterator[int]:
 
 
 def evaluation_gflop(sizes: Sizes) -> float:
-    """Of the products of all queries with all clips, two streams."""
+    """Count the work of the products of all queries with all clips, two streams."""
     clips = int(Encodings.draw(sizes).corpus.layout.lengths.sum())
     return 2 * 2 * sizes.queries * clips * sizes.width / 1e9
 
@@ -203,7 +209,7 @@ def same_lists(found: dict[str, Tensor], expected: dict[str, Tensor]) -> tuple[b
         worst = max(worst, float(((a - b).abs() / b.abs().amax(1, keepdim=True)).max()))
         moved = found[items] != expected[items]
         moved = moved.flatten(2).any(2) if moved.dim() == 3 else moved
-        # An item that stands elsewhere must have a neighbour of the same score there.
+        # An item in another place must have a neighbour of the same score there.
         tied = (b[:, 1:] - b[:, :-1]).abs() <= 2e-6 * b[:, 1:].abs()
         beside = torch.nn.functional.pad(tied, (0, 1)) | torch.nn.functional.pad(tied, (1, 0))
         beside[:, -1] = True

@@ -1,20 +1,28 @@
 """The best moments in videos of a corpus for encoded queries.
 
 Letters of shapes: Q queries, V videos searched for each, P pairs of the two, L clips, d width, K
-best moments.
+best moments, W lengths of a span.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
-from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures import EncodedCorpus, RowLayout
+
+# Pairs of a query and a video at a time: what is computed of them stays in the cache of a CPU.
+_PAIRS_AT_ONCE = 2048
+# With fewer queries than this a product for each pair is faster than one for each video.
+_FEW_QUERIES = 4
+
+# torch warns once in a process that its sparse tensors are new.
+warnings.filterwarnings('ignore', message='Sparse CSR tensor support is in beta')
 
 
 class SpanHead(Protocol):
@@ -100,11 +108,7 @@ class MomentSearch:
         self.rows = corpus.rows['localization']
         self.span_head = span_head
 
-    @cached_property
-    def _rows_by_video(self) -> dict[str, tuple[Tensor, ...]]:
-        counts = self.layout.rows_of_each.tolist()
-        return {name: x.split(counts) for name, x in self.rows.items()}
-
+    @torch.no_grad()
     def rank(
         self, queries: Mapping[str, Tensor], places: Tensor, weights: Tensor, spans: SpanRange
     ) -> RankedMoments:
@@ -121,7 +125,22 @@ class MomentSearch:
             spans: Which moments.
         """
         mapped = self.span_head.map_queries(queries)
-        return _try_ends(self._score_starts(mapped, places, weights, spans), places, spans)
+        # The best score in each video.
+        best = weights.new_full(places.shape, -1)
+        scored = []
+        for pairs, columns in sort_by_video(places, weights >= 0):
+            part = self._score_starts(mapped, pairs, weights[pairs.queries, columns], spans)
+            best[pairs.queries, columns] = part.best.amax(1)
+            scored.append(part)
+        # That many starts, one a video, are as good as this.
+        least = best.new_zeros(len(best))
+        if best.shape[1] >= spans.num_moments:
+            least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
+        if not scored:
+            return RankedMoments.none(len(places), spans.num_moments, places.device)
+        return _try_ends(
+            _Starts.choose(scored, least, spans.num_moments), scored, spans, len(places)
+        )
 
     def rank_in_one_video(
         self, queries: Mapping[str, Tensor], places: Tensor, spans: SpanRange
@@ -136,6 +155,7 @@ class MomentSearch:
         weights = torch.ones(len(places), 1, device=places.device)
         return self.rank(queries, places[:, None], weights, spans)
 
+    @torch.no_grad()
     def span_probabilities(
         self, queries: Mapping[str, Tensor], places: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,125 +174,160 @@ class MomentSearch:
         start, end, mask = (x[order.argsort()] for x in found)
         return start, end, mask
 
+    @cached_property
+    def _rows_by_video(self) -> dict[str, tuple[Tensor, ...]]:
+        counts = self.layout.rows_of_each.tolist()
+        return {name: x.split(counts) for name, x in self.rows.items()}
+
     def _probabilities(
-        self, mapped: Mapping[str, Tensor], pairs: VideoPairs
+        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs'
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows, mask = pairs.rows(self.layout)
-        if len(next(iter(mapped.values()))) == 1:
-            # One product with all rows: products of one row each would cost more to call.
-            flat, owner = self.layout.rows_of(pairs.videos)
-            at = (owner, self.layout.positions[flat])
-            similarity = {}
-            for name, x in mapped.items():
-                similarity[name] = x.new_zeros(mask.shape)
-                similarity[name][at] = self.rows[name].index_select(0, flat) @ x[0]
-        else:
+        """Compute p_st (P, L), p_ed (P, L) and the mask (P, L) of valid clips."""
+        length = int(self.layout.rows_of_each[pairs.videos].max())
+        few = len(next(iter(mapped.values()))) < _FEW_QUERIES
+        if few and pairs.videos.device.type == 'cpu':
             similarity = {
-                name: pair_products(x, self._rows_by_video[name], pairs, rows.shape[1])
+                name: products_of_pairs(x, self.rows[name], self.layout, pairs, length)
                 for name, x in mapped.items()
             }
+        else:
+            similarity = {
+                name: products_by_video(x, self._rows_by_video[name], pairs, length)
+                for name, x in mapped.items()
+            }
+        positions = torch.arange(length, device=pairs.videos.device)
+        mask = positions < self.layout.lengths[pairs.videos, None]
         start, end = self.span_head(similarity, mask)
         return start.softmax(1), end.softmax(1), mask
 
     def _score_starts(
-        self, mapped: Mapping[str, Tensor], places: Tensor, weights: Tensor, spans: SpanRange
+        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs', weights: Tensor, spans: SpanRange
     ) -> '_ScoredStarts':
-        lengths = self.layout.lengths[places]
-        first = lengths.cumsum(1) - lengths
-        width = int(lengths.sum(1).max())
-        # One column more, for what is at invalid clips.
-        best = weights.new_full((len(places), width + 1), -1)
-        offsets = torch.empty_like(places)
-        chunks = list(sort_by_video(places))
-        total = sum(len(pairs) * pairs.longest(self.layout) for pairs, _ in chunks)
-        probs, taken = weights.new_empty(2, total), 0
-        for chunk, ranks in chunks:
-            start, end, mask = self._probabilities(mapped, chunk)
-            weight = weights[chunk.queries, ranks, None]
-            start *= weight
-            positions = torch.arange(mask.shape[1], device=mask.device)
-            columns = torch.where(mask, first[chunk.queries, ranks, None] + positions, width)
-            from_each = best_span_from_each_start(start, end, mask, spans)
-            best[chunk.queries[:, None], columns] = from_each.masked_fill_(weight < 0, -1)
-            pair = torch.arange(len(chunk), device=mask.device)
-            offsets[chunk.queries, ranks] = taken + pair * mask.shape[1]
-            for kept, prob in zip(
-                probs[:, taken : taken + mask.numel()], (start, end), strict=True
-            ):
-                kept.copy_(prob.flatten())
-            taken += mask.numel()
-        return _ScoredStarts(best[:, :width], first, lengths, *probs, offsets)
+        start, end, _ = self._probabilities(mapped, pairs)
+        start *= weights[:, None]
+        lengths = self.layout.lengths[pairs.videos]
+        best = best_span_from_each_start(start, end, lengths, spans)
+        return _ScoredStarts(pairs, lengths, start, end, best)
 
 
-@dataclass(frozen=True)
-class _ScoredStarts:
-    """What can begin at each clip of the videos of each query.
+class VideoPairs(NamedTuple):
+    """Pairs of a query and a video, sorted by video, and so by length.
 
     Attributes:
-        best: (Q, W), the score of the best span that starts at a clip, −1 where none does; the
-            clips of a query's videos follow each other, in the order of its ranks.
-        first: (Q, V) int64, the column at which each video begins.
-        lengths: (Q, V) int64, clips of each video.
-        start_prob: Flat, p_st of all pairs, times the video's weight.
-        end_prob: Flat, p_ed of all pairs.
-        offsets: (Q, V) int64, where each pair's first clip stands in the two.
+        queries: (P,) int64.
+        videos: (P,) int64, places in the corpus, ascending.
     """
 
-    best: Tensor
-    first: Tensor
-    lengths: Tensor
-    start_prob: Tensor
-    end_prob: Tensor
-    offsets: Tensor
+    queries: Tensor
+    videos: Tensor
 
 
-def sort_by_video(places: Tensor) -> Iterator[tuple[VideoPairs, Tensor]]:
-    """Pairs of all queries and their videos, sorted by video.
+def sort_by_video(places: Tensor, wanted: Tensor) -> Iterator[tuple[VideoPairs, Tensor]]:
+    """Sort pairs of all queries and their videos by video.
 
     Args:
         places: (Q, V).
+        wanted: (Q, V) bool, the pairs to take.
 
     Yields:
-        Some of the pairs, and the column of ``places`` that each comes from.
+        Some of the pairs, and the column of ``places`` from which each comes.
     """
-    videos, order = places.flatten().sort(stable=True)
-    pairs = VideoPairs(order // places.shape[1], videos)
-    ranks = (order % places.shape[1]).split(VideoPairs.AT_ONCE)
-    return zip(pairs.chunks(), ranks, strict=True)
+    queries, columns = wanted.nonzero(as_tuple=True)
+    videos, order = places[queries, columns].sort(stable=True)
+    parts = (x.split(_PAIRS_AT_ONCE) for x in (queries[order], videos, columns[order]))
+    for chosen, videos_of, columns_of in zip(*parts, strict=True):
+        if len(chosen):  # no pairs split into one part of none
+            yield VideoPairs(chosen, videos_of), columns_of
+
+
+def products_by_video(
+    queries: Tensor, rows_by_video: Sequence[Tensor], pairs: VideoPairs, length: int
+) -> Tensor:
+    """Compute inner products of each pair's query and the rows of its video, video by video.
+
+    Args:
+        queries: (Q, d).
+        rows_by_video: Of each video of the corpus (rows, d).
+        pairs: P pairs.
+        length: L, no smaller than the rows of any of the videos.
+
+    Returns:
+        (P, L), 0 beyond the rows of a video.
+    """
+    products = queries.new_zeros(len(pairs.videos), length)
+    chosen = queries.index_select(0, pairs.queries)
+    videos, counts = pairs.videos.unique_consecutive(return_counts=True)
+    first = 0
+    for video, count in zip(videos.tolist(), counts.tolist(), strict=True):
+        x, last = rows_by_video[video], first + count
+        torch.mm(chosen[first:last], x.T, out=products[first:last, : len(x)])
+        first = last
+    return products
+
+
+def products_of_pairs(
+    queries: Tensor, rows: Tensor, layout: RowLayout, pairs: VideoPairs, length: int
+) -> Tensor:
+    """Compute what :func:`products_by_video` does, pair by pair, without a copy of rows.
+
+    For a few queries, products of one row each would cost more to call than to compute.
+
+    Args:
+        queries: (Q, d), on a CPU.
+        rows: (R, d), of all videos.
+        layout: Layout of the R rows.
+        pairs: P pairs.
+        length: L.
+    """
+    counts = layout.rows_of_each[pairs.videos]
+    chosen, _ = layout.rows_of(pairs.videos)
+    # The wanted products are the non-zero places of a sparse matrix (P, R).
+    wanted = torch.sparse_csr_tensor(
+        F.pad(counts.cumsum(0), (1, 0)),
+        chosen,
+        queries.new_zeros(len(chosen)),
+        (len(counts), len(rows)),
+        check_invariants=False,
+    )
+    found = torch.sparse.sampled_addmm(wanted, queries[pairs.queries], rows.T, beta=0).values()
+    has_row = torch.arange(length) < counts[:, None]
+    return queries.new_zeros(has_row.shape).masked_scatter_(has_row, found)
 
 
 def best_span_from_each_start(
-    start_prob: Tensor, end_prob: Tensor, mask: Tensor, spans: SpanRange
+    start: Tensor, end: Tensor, lengths: Tensor, spans: SpanRange
 ) -> Tensor:
-    """Compute p_st[i] · max over allowed j of p_ed[j].
+    """Compute start[i] · max over allowed j of end[j].
 
     Args:
-        start_prob: (P, L).
-        end_prob: (P, L).
-        mask: (P, L) bool, true where a clip is valid.
+        start: (P, L), 0 or more.
+        end: (P, L), 0 at invalid clips.
+        lengths: (P,) int64, valid clips.
         spans: Which spans are allowed.
 
     Returns:
         (P, L); −1 where no span starts.
     """
-    ends = F.pad(end_prob.masked_fill(~mask, -1), (0, spans.max_span), value=-1)
-    best_end = window_maximum(ends[:, spans.min_span :], spans.max_span - spans.min_span)
-    best_end = best_end[:, : mask.shape[1]]
-    lengths = mask.sum(1)
-    whole = (lengths <= spans.min_span).nonzero().squeeze(1)
-    best_end[whole, 0] = end_prob[whole, lengths[whole] - 1]
-    return torch.where(best_end < 0, -1, start_prob * best_end)
+    ends = F.pad(end[:, spans.min_span :], (0, spans.max_span))
+    best = window_maximum(ends, spans.max_span - spans.min_span)[:, : end.shape[1]] * start
+    num_starts = lengths - spans.min_span
+    positions = torch.arange(end.shape[1], device=end.device)
+    best.masked_fill_(positions >= num_starts[:, None], -1)
+    short = (num_starts <= 0).nonzero().squeeze(1)
+    if len(short):  # the one span of such a video is the whole of it
+        best[short, 0] = start[short, 0] * end[short, lengths[short] - 1]
+    return best
 
 
 def window_maximum(x: Tensor, width: int) -> Tensor:
-    """The maximum of each ``width`` neighbours, by doubling windows.
+    """Compute the maximum of each ``width`` neighbours, by doubling windows.
 
     Args:
-        x: (P, W).
-        width: From 1 to W.
+        x: (P, L).
+        width: From 1 to L.
 
     Returns:
-        (P, W − width + 1).
+        (P, L − width + 1).
     """
     covered = 1
     while covered < width:
@@ -282,34 +337,91 @@ def window_maximum(x: Tensor, width: int) -> Tensor:
     return x
 
 
-def _try_ends(starts: _ScoredStarts, places: Tensor, spans: SpanRange) -> RankedMoments:
-    """The best spans from the best starts."""
-    count = spans.num_moments
-    bound, column = starts.best.topk(min(count, starts.best.shape[1]), dim=1)
-    rank = torch.searchsorted(starts.first, column, right=True) - 1
-    clip = column - starts.first.gather(1, rank)
-    widths = torch.arange(spans.min_span, spans.max_span, device=places.device)
-    length = starts.lengths.gather(1, rank)[..., None]
-    inside = clip[..., None] + widths < length
-    # Where a query has fewer clips than another, the last columns stand for nothing.
-    at = (starts.offsets.gather(1, rank) + clip).clamp(max=len(starts.start_prob) - 1)
-    ends = (at[..., None] + widths).clamp(max=len(starts.end_prob) - 1)
-    # The one span of a video that is too short for any other: from its begin to its end.
-    whole = ((length <= spans.min_span) & (clip[..., None] == 0)).squeeze(2)
-    inside[..., 0] |= whole
-    ends[..., 0] = torch.where(whole, at + length[..., 0] - 1, ends[..., 0])
-    scores = starts.start_prob[at][..., None] * starts.end_prob[ends]
-    scores.masked_fill_(~inside | (bound < 0)[..., None], -1)
-    best, chosen = scores.flatten(1).topk(min(count, scores[0].numel()), dim=1)
-    row = chosen // len(widths)
-    clip = clip.gather(1, row)
-    end = torch.where(
-        whole.gather(1, row), length[..., 0].gather(1, row), clip + widths[chosen % len(widths)]
-    )
+class _ScoredStarts(NamedTuple):
+    """What can begin at each clip of some pairs.
+
+    Attributes:
+        pairs: P pairs.
+        lengths: (P,) int64, clips of each video.
+        start: (P, L), p_st times the weight of the video.
+        end: (P, L), p_ed.
+        best: (P, L), the score of the best span that starts at a clip, −1 where none does.
+    """
+
+    pairs: VideoPairs
+    lengths: Tensor
+    start: Tensor
+    end: Tensor
+    best: Tensor
+
+
+class _Starts(NamedTuple):
+    """The T best starts of all queries together, sorted by query.
+
+    Attributes:
+        queries: (T,) int64.
+        ranks: (T,) int64, the place of a start among those of its query.
+        places: (T,) int64, its video.
+        clips: (T,) int64, its clip.
+        lengths: (T,) int64, clips of its video.
+        prob: (T,), p_st times the weight of the video.
+        at: (T,) int64, its index among all clips of all pairs.
+    """
+
+    queries: Tensor
+    ranks: Tensor
+    places: Tensor
+    clips: Tensor
+    lengths: Tensor
+    prob: Tensor
+    at: Tensor
+
+    @staticmethod
+    def choose(scored: Sequence[_ScoredStarts], least: Tensor, count: int) -> '_Starts':
+        """Take the best ``count`` starts of each query; all others are below ``least`` (Q,)."""
+        found, base = [], 0
+        for pairs, lengths, start, _, best in scored:
+            pair, clip = (best >= least[pairs.queries, None]).nonzero(as_tuple=True)
+            flat = pair * best.shape[1] + clip
+            queries, places = pairs.queries[pair], pairs.videos[pair]
+            scores, prob = best.take(flat), start.take(flat)
+            found.append((scores, queries, places, clip, lengths[pair], prob, flat + base))
+            base += best.numel()
+        scores, queries, *others = map(torch.cat, zip(*found, strict=True))
+        order = scores.argsort(descending=True)
+        order = order[queries[order].argsort(stable=True)]
+        queries = queries[order]
+        counts = queries.bincount(minlength=len(least))
+        ranks = torch.arange(len(queries), device=order.device)
+        ranks = ranks - (counts.cumsum(0) - counts)[queries]
+        kept = ranks < count
+        return _Starts(queries[kept], ranks[kept], *(x[order[kept]] for x in others))
+
+
+def _try_ends(
+    starts: _Starts, scored: Sequence[_ScoredStarts], spans: SpanRange, num_queries: int
+) -> RankedMoments:
+    """Rank all spans from the best starts."""
+    count, num_lengths = spans.num_moments, spans.max_span - spans.min_span
+    ends = torch.cat([part.end.flatten() for part in scored])
+    # A video that is too short for any other span has one, from its begin to its end.
+    shortest = (starts.lengths - 1).clamp(max=spans.min_span)
+    offsets = shortest[:, None] + torch.arange(num_lengths, device=shortest.device)
+    scores = starts.prob[:, None] * ends[(starts.at[:, None] + offsets).clamp(max=len(ends) - 1)]
+    scores.masked_fill_(starts.clips[:, None] + offsets >= starts.lengths[:, None], -1)
+    width = min(int(starts.ranks.max()) + 1, count)
+    by_query = scores.new_full((num_queries, width, num_lengths), -1)
+    by_query[starts.queries, starts.ranks] = scores
+    best, chosen = by_query.flatten(1).topk(min(count, width * num_lengths), dim=1)
+    start_of = torch.zeros((num_queries, width), dtype=torch.long, device=shortest.device)
+    start_of[starts.queries, starts.ranks] = torch.arange(len(scores), device=shortest.device)
+    start = start_of.gather(1, chosen // num_lengths)
+    clip = starts.clips[start]
+    end = clip + shortest[start] + chosen % num_lengths + (starts.lengths[start] <= spans.min_span)
     span = torch.stack([clip, end], 2)
     missing = (0, count - best.shape[1])
     return RankedMoments(
         F.pad(best, missing, value=-1),
-        F.pad(places.gather(1, rank.gather(1, row)), missing),
+        F.pad(starts.places[start], missing),
         F.pad(span, (0, 0, *missing)),
     )

@@ -9,7 +9,7 @@ from search_cases import CASES, WIDTH, corpus_of, head_of, plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
-from reloclnet_mm.retrieval import video_search
+from reloclnet_mm.retrieval import moment_search, video_search
 from reloclnet_mm.retrieval.moment_search import (
     MomentSearch,
     RankedMoments,
@@ -17,7 +17,6 @@ from reloclnet_mm.retrieval.moment_search import (
     best_span_from_each_start,
     window_maximum,
 )
-from reloclnet_mm.retrieval.pairs import VideoPairs
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 from reloclnet_mm.structures.corpus import map_rows
 
@@ -149,7 +148,7 @@ def test_vectors_of_any_width_have_the_right_videos(generator, width, num_querie
 def test_the_sizes_of_blocks_change_nothing(generator, monkeypatch, name):
     monkeypatch.setattr(video_search, '_QUERIES_AT_ONCE', 3)
     monkeypatch.setattr(video_search, '_ROWS_AT_ONCE', dict(cpu=30))
-    monkeypatch.setattr(VideoPairs, 'AT_ONCE', 7)
+    monkeypatch.setattr(moment_search, '_PAIRS_AT_ONCE', 7)
     assert_right_lists(CASES[name](generator, 9), BOTH)
 
 
@@ -261,7 +260,7 @@ def test_the_moments_of_a_worked_example_come_in_their_order():
 def test_a_query_whose_videos_are_shorter_than_anothers_has_its_own_moments(
     generator, monkeypatch, at_once
 ):
-    monkeypatch.setattr(VideoPairs, 'AT_ONCE', at_once)
+    monkeypatch.setattr(moment_search, '_PAIRS_AT_ONCE', at_once)
     case = plain(generator, 2, [2, 20, 20], alpha=0.0, spans=SpanRange(1, 2, 60))
     corpus, queries, mapped = case.by_stream(BOTH)
     # The last pair of all is the second query's, which has 20 spans to the first one's 38.
@@ -297,13 +296,13 @@ def test_the_maximum_of_each_window_is_that_of_the_loop(generator, width):
     ('min_span', 'max_span'), [(0, 1), (0, 3), (2, 5), (1, 99), (6, 7), (8, 9)]
 )
 def test_the_best_span_from_each_start_is_that_of_the_loop(generator, min_span, max_span):
-    lengths = [8, 1, 5, 3]
-    mask = torch.arange(8) < torch.tensor(lengths)[:, None]
+    lengths = torch.tensor([8, 1, 5, 3])
     start, end = torch.rand(2, 4, 8, generator=generator)
     end[2, 1] = 0  # a probability of nothing is no missing span
-    found = best_span_from_each_start(start, end, mask, SpanRange(min_span, max_span, 1))
+    end *= torch.arange(8) < lengths[:, None]
+    found = best_span_from_each_start(start, end, lengths, SpanRange(min_span, max_span, 1))
     assert found.shape == (4, 8)
-    for p, length in enumerate(lengths):
+    for p, length in enumerate(lengths.tolist()):
         for i in range(length):
             ends = [float(end[p, j]) for j in range(i + min_span, min(i + max_span, length))]
             if length <= min_span and i == 0:  # answered whole

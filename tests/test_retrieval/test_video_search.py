@@ -6,8 +6,14 @@ import pytest
 import torch
 from search_cases import WIDTH, corpus_of, midpoint_vectors
 
+from reloclnet_mm.retrieval import moment_search
 from reloclnet_mm.retrieval.int8_scan import MAX_QUERIES, Int8Rows
-from reloclnet_mm.retrieval.pairs import VideoPairs, pair_products
+from reloclnet_mm.retrieval.moment_search import (
+    VideoPairs,
+    products_by_video,
+    products_of_pairs,
+    sort_by_video,
+)
 from reloclnet_mm.retrieval.similarity import inverse_norm
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 
@@ -124,25 +130,38 @@ def test_inverse_norms_make_unit_vectors_as_torch_does(generator):
     torch.testing.assert_close(found, torch.nn.functional.normalize(x, dim=1))
 
 
-def test_pairs_come_in_chunks(monkeypatch):
-    pairs = VideoPairs(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 0, 1, 2]))
-    monkeypatch.setattr(VideoPairs, 'AT_ONCE', 3)
-    chunks = list(pairs.chunks())
-    assert [len(chunk) for chunk in chunks] == [3, 1]
-    assert torch.cat([chunk.videos for chunk in chunks]).tolist() == [0, 0, 1, 2]
-    assert list(VideoPairs(pairs.queries[:0], pairs.videos[:0]).chunks()) == []
+def test_pairs_are_sorted_by_video_and_come_in_chunks(monkeypatch):
+    monkeypatch.setattr(moment_search, '_PAIRS_AT_ONCE', 3)
+    places = torch.tensor([[2, 0, 5], [0, 1, 5]])
+    wanted = torch.tensor([[True, True, False], [True, True, False]])
+    chunks = list(sort_by_video(places, wanted))
+    assert [len(pairs.videos) for pairs, _ in chunks] == [3, 1]
+    videos = torch.cat([pairs.videos for pairs, _ in chunks]).tolist()
+    queries = torch.cat([pairs.queries for pairs, _ in chunks]).tolist()
+    columns = torch.cat([columns for _, columns in chunks]).tolist()
+    assert list(zip(videos, queries, columns, strict=True)) == [
+        (0, 0, 1),
+        (0, 1, 0),
+        (1, 1, 1),
+        (2, 0, 0),
+    ]
+    assert list(sort_by_video(places, wanted & False)) == []
 
 
 @pytest.mark.parametrize('num_queries', [1, 4])
 def test_products_of_pairs_are_those_of_each(generator, num_queries):
     _, corpus = draw(generator, random_vectors, 1, [5, 2, 9, 1])
-    clips = corpus.rows['localization']['video'].split(corpus.layout.lengths.tolist())
+    rows, layout = corpus.rows['localization']['video'], corpus.layout
+    clips = rows.split(layout.lengths.tolist())
     queries = torch.randn(num_queries, WIDTH, generator=generator)
     videos, asking = (torch.rand(4, num_queries, generator=generator) < 0.8).nonzero(as_tuple=True)
     pairs = VideoPairs(asking, videos)
-    rows, mask = pairs.rows(corpus.layout)
-    found = pair_products(queries, clips, pairs, rows.shape[1])
-    for p, (q, video) in enumerate(zip(asking, videos, strict=True)):
-        expected = clips[int(video)] @ queries[q]
-        torch.testing.assert_close(found[p][mask[p]], expected, rtol=1e-5, atol=1e-5)
-        assert not found[p][~mask[p]].any()
+    length = int(layout.lengths[videos].max())
+    for found in (
+        products_by_video(queries, clips, pairs, length),
+        products_of_pairs(queries, rows, layout, pairs, length),
+    ):
+        for p, (q, video) in enumerate(zip(asking, videos, strict=True)):
+            expected = clips[int(video)] @ queries[q]
+            torch.testing.assert_close(found[p][: len(expected)], expected, rtol=1e-5, atol=1e-5)
+            assert not found[p][len(expected) :].any()
