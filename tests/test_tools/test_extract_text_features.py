@@ -174,13 +174,14 @@ def test_subtitles_of_other_videos_alone_end_with_a_message(run, data):
         run(*sentence_args(data))
 
 
-def test_interruption_by_the_user_ends_without_a_traceback(run, data, monkeypatch):
+def test_interruption_by_the_user_ends_without_a_traceback(run, data, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TextEncoder, 'encode', interrupt)
-    with pytest.raises(SystemExit, match='stopped; the same command goes on from here'):
+    with pytest.raises(SystemExit, match='130'):
         run(*sentence_args(data))
+    assert capsys.readouterr().err.endswith('stopped by the user\n')
 
 
 def tool_process(*args):
