@@ -18,6 +18,7 @@ def test_every_path_in_the_documents_exists(repository):
     for document in (
         'README.md',
         'configs/README.md',
+        'docs/architecture.md',
         'docs/performance.md',
         'docs/ecosystem.md',
     ):
