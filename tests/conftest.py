@@ -1,6 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_corpus import write_corpus
 
 REPOSITORY = Path(__file__).parents[1]
@@ -13,6 +15,12 @@ def pytest_addoption(parser):
         default=REPOSITORY / 'tests' / 'data' / 'goldens',
         help='folder of golden numbers that tests/parity compares with',
     )
+
+
+def pytest_configure():
+    """Divide the cores among the processes of pytest-xdist."""
+    workers = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 
 @pytest.fixture(scope='session')

@@ -56,7 +56,7 @@ def run_here(folder, tool, *args, status=0):
 def tool_process(folder, tool, *args, packages=()):
     """Start `tools/<tool>.py` in `folder`, a process group of its own.
 
-    What stands in the folders `packages` is imported before what is installed.
+    Modules in the folders `packages` are imported before installed ones.
     """
     threads = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
     path = os.pathsep.join(map(str, [*packages, REPOSITORY]))

@@ -59,8 +59,8 @@ class MergedSpanHead(SpanHead):
         """Compute start and end logits.
 
         Args:
-            similarity: Stream name to (P, L), inner products of mapped queries and clips. What
-                stands at invalid clips enters the convolution.
+            similarity: Stream name to (P, L), inner products of mapped queries and clips. The
+                values at invalid clips enter the convolution.
             clip_mask: (P, L) bool, true where a clip is valid.
 
         Returns:

@@ -1,13 +1,15 @@
 """Measure subjects side by side, each in a process of its own."""
 
 import io
-import math
 import re
 import resource
+import statistics
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from reloclnet_mm.engine.optimizers.bfloat16 import cpu_capabilities, multiplies_bfloat16
 
 Workload = Callable[[], Any]
 """Do the work once; what it returns is not measured."""
@@ -173,28 +177,6 @@ COPIED_BYTES = 2**28
 """Size of what is copied, larger than the caches of a CPU."""
 
 
-def multiplying(dtype: torch.dtype) -> Workload:
-    """Prepare a product of matrices of :data:`MULTIPLICATION_SIZES`."""
-    rows, width, out = MULTIPLICATION_SIZES
-    x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
-
-    def work() -> None:
-        torch.nn.functional.linear(x, weight)
-
-    return work
-
-
-def copying() -> Workload:
-    """Prepare a copy of :data:`COPIED_BYTES` from memory to memory."""
-    source = torch.ones(COPIED_BYTES // 4)
-    target = torch.zeros_like(source)
-
-    def work() -> None:
-        target.copy_(source)
-
-    return work
-
-
 @dataclass(frozen=True)
 class MachineRates:
     """Say how fast a machine is.
@@ -209,17 +191,33 @@ class MachineRates:
 
 
 def machine_rates(threads: int | None) -> MachineRates:
-    """Measure products of matrices and a large copy; ``threads`` as in :func:`measure`."""
-    dtypes = dict(float32=torch.float32, bfloat16=torch.bfloat16)
-    subjects = [Subject(name, multiplying, dict(dtype=dtype)) for name, dtype in dtypes.items()]
-    *products, copy = measure(
-        [*subjects, Subject('copy', copying)], trials=9, warm_ups=2, threads=threads
-    )
-    gflop = 2 * math.prod(MULTIPLICATION_SIZES) / 1e9
-    return MachineRates(
-        {timing.name: gflop / timing.median for timing in products},
-        2 * COPIED_BYTES / copy.median / 1e9,
-    )
+    """Measure products of matrices and a large copy in this process.
+
+    bfloat16 is measured where the processor multiplies it; elsewhere torch imitates it.
+
+    Args:
+        threads: As in :func:`measure`.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    dtypes = [torch.float32]
+    if multiplies_bfloat16(cpu_capabilities()):
+        dtypes.append(torch.bfloat16)
+    rows, width, out = MULTIPLICATION_SIZES
+    rates = {}
+    for dtype in dtypes:
+        x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
+        seconds = _median_seconds(partial(torch.nn.functional.linear, x, weight))
+        rates[str(dtype).removeprefix('torch.')] = 2 * rows * width * out / seconds / 1e9
+    source = torch.ones(COPIED_BYTES // 4)
+    copied = _median_seconds(partial(torch.zeros_like(source).copy_, source))
+    return MachineRates(rates, 2 * COPIED_BYTES / copied / 1e9)
+
+
+def _median_seconds(work: Workload) -> float:
+    for _ in range(2):
+        work()
+    return statistics.median(timeit.repeat(work, number=1, repeat=9))
 
 
 def random_lengths(count: int, mean: float, longest: int, generator: torch.Generator) -> list[int]:

@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where the rows of N sequences stand in a matrix of R rows.
+    """Where the rows of N sequences are in a matrix of R rows.
 
     Sequences follow each other; those of one block are padded to the same number of rows, so that
     a block is a view (count, num_rows, …) of the matrix. What treats each row by itself works on
@@ -61,7 +61,7 @@ class RowLayout:
 
     @staticmethod
     def stack(lengths: Sequence[int], num_rows: Sequence[int]) -> 'RowLayout':
-        """The layout of sequences that stand as they are, with so many rows each.
+        """The layout of sequences as they are, with so many rows each.
 
         Args:
             lengths: N lengths.
@@ -85,7 +85,7 @@ class RowLayout:
         """The layout of a padded batch.
 
         Args:
-            mask: (N, L) bool, true where a row is valid; valid rows stand first.
+            mask: (N, L) bool, true where a row is valid; valid rows come first.
         """
         return RowLayout(mask.sum(1), (Block(*mask.shape),))
 
@@ -98,7 +98,7 @@ class RowLayout:
 
     @property
     def num_rows(self) -> int:
-        """R."""
+        """The number R of rows."""
         return sum(count * num_rows for count, num_rows in self.blocks)
 
     @cached_property
@@ -211,7 +211,7 @@ class PackedRows:
 
         Args:
             features: Name to (B, L, channels).
-            mask: (B, L) bool, true where a row is valid; valid rows stand first.
+            mask: (B, L) bool, true where a row is valid; valid rows come first.
         """
         return PackedRows(
             {name: x.flatten(0, 1) for name, x in features.items()},

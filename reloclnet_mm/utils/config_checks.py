@@ -222,7 +222,8 @@ def _look_up(path: str, registry: Registry, kind: Any, scope: str | None) -> Any
 def _parameters(cls: Any) -> tuple[list[str], list[str], bool]:
     """Return all names, those that must be given, and whether more are taken.
 
-    A constructor with ``**kwargs`` is followed to the constructor of the next class.
+    A constructor with ``**kwargs`` is followed to the constructor of the next class, if it is ours
+    or mmengine's; others may drop what they get, as mmaction2's DRN does.
     """
     makers = [cls]
     if inspect.isclass(cls):
@@ -238,6 +239,8 @@ def _parameters(cls: Any) -> tuple[list[str], list[str], bool]:
         found = named | found
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return list(found), needed, False
+        if maker.__module__.partition('.')[0] not in ('reloclnet_mm', 'mmengine'):
+            break
     return list(found), needed, bool(makers)
 
 

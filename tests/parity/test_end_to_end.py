@@ -61,7 +61,7 @@ def adapt_transform(transform, settings, widths, ctx_mode):
     elif kind == 'PoolClips':
         transform.update(clip_length=settings['clip_length'], max_clips=settings['max_ctx_l'])
     elif kind == 'NormalizeFeatures':
-        # "normalize" stands for all features; the recipe for TVR leaves video as it is.
+        # "normalize" applies to all features; the recipe for TVR leaves video as it is.
         streams = [name for name in widths if name != 'query']
         names = ['query'] if 'query' in transform['names'] else streams
         transform['names'] = names if settings['normalize'] else []

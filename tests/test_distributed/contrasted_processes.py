@@ -1,4 +1,4 @@
-"""Losses and gradients of a batch spread over ranks, and of the same batch in one; as a program.
+"""Losses and gradients of a batch spread over processes and of the whole in one; a program.
 
 Run by torchrun: `contrasted_processes.py OUT SIZE SIZE …`, a size for each process; the first
 writes both.
@@ -19,7 +19,7 @@ from reloclnet_mm.structures import MomentDataSample
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny_corpus import CHANNELS, tiny_model
 
-# Of each sample; the second video is in the batches of several ranks.
+# Of each sample; the second video is in the batches of several processes.
 VIDEOS = (0, 1, 2, 1, 3, 1, 4)
 CLIPS = (5, 8, 3, 6, 7)
 SPANS = ((1, 2), (0, 3), (0, 1), (5, 7), (2, 2), (3, 4), (1, 6))
@@ -73,7 +73,7 @@ def spread(samples, **settings):
 
 def main(out, sizes):
     init_gloo('pytorch', timeout=120)
-    DefaultScope.get_instance('ranks', scope_name='reloclnet_mm')
+    DefaultScope.get_instance('processes', scope_name='reloclnet_mm')
     first = sum(sizes[: get_rank()])
     mine = list(range(first, first + sizes[get_rank()]))
     everyone = list(range(sum(sizes)))

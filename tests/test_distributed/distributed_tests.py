@@ -1,4 +1,4 @@
-"""Tests a tiny model in every rank of a launch, in several settings; rank 0 writes what came out.
+"""Tests a tiny model in every process of a launch, in several settings; process 0 writes results.
 
 Run by torchrun: `distributed_tests.py CORPUS OUT`.
 """

@@ -1,4 +1,4 @@
-"""A training in which the last rank fails or hangs; as a program.
+"""A training in which the last process fails or hangs; as a program.
 
 Run by torchrun: `failing_processes.py CORPUS OUT fail|hang`.
 """
@@ -27,7 +27,7 @@ class Trouble(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if get_rank() == get_world_size() - 1:
             if self.kind == 'fail':
-                raise RuntimeError('this rank has no more memory')
+                raise RuntimeError('this process has no more memory')
             time.sleep(3600)
 
 

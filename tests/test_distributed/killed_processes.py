@@ -1,4 +1,4 @@
-"""A training whose ranks may be killed after an iteration; as a program.
+"""A training whose processes may be killed after an iteration; as a program.
 
 Run by torchrun: `killed_processes.py CORPUS OUT ITERATION`; 0 kills none. It resumes where OUT
 has a checkpoint.

@@ -39,7 +39,7 @@ def random_videos(numbers):
 def main(out):
     torch.set_num_threads(1)
     init_gloo('pytorch', timeout=120)
-    DefaultScope.get_instance('ranks', scope_name='reloclnet_mm')
+    DefaultScope.get_instance('processes', scope_name='reloclnet_mm')
     model = MODELS.build(tiny_model(embed_dims=WIDTH)).eval()
     before = peak_rss_mb()
     own = list(range(get_rank(), NUM_VIDEOS, get_world_size()))

@@ -1,4 +1,4 @@
-"""Several ranks compute what one does, and end together."""
+"""Several processes compute what one does, and end together."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from reloclnet_mm.retrieval.sharding import merge_moments, merge_videos
 HERE = Path(__file__).parent
 
 
-def launch(ranks, program, *args, status=0):
-    """What a program prints in so many ranks; all must end with `status`."""
+def launch(processes, program, *args, status=0):
+    """What a program prints in so many processes; all must end with `status`."""
     process = subprocess.run(
         [
             *(sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone'),
-            *('--nproc_per_node', str(ranks), HERE / f'{program}.py', *map(str, args)),
+            *('--nproc_per_node', str(processes), HERE / f'{program}.py', *map(str, args)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,16 +44,16 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def of_ranks(corpus, tmp_path_factory):
-    """The results of tests with a number of ranks, each computed once."""
+def of_processes(corpus, tmp_path_factory):
+    """The results of tests with a number of processes, each computed once."""
     known = {}
 
-    def results(ranks):
-        if ranks not in known:
-            out = tmp_path_factory.mktemp('ranks')
-            launch(ranks, 'distributed_tests', corpus, out)
-            known[ranks] = json.loads((out / 'results.json').read_text())
-        return known[ranks]
+    def results(processes):
+        if processes not in known:
+            out = tmp_path_factory.mktemp('processes')
+            launch(processes, 'distributed_tests', corpus, out)
+            known[processes] = json.loads((out / 'results.json').read_text())
+        return known[processes]
 
     return results
 
@@ -67,12 +67,12 @@ def assert_same_lists(found, expected):
             assert one[task]['scores'] == pytest.approx(other[task]['scores'], rel=1e-5, abs=1e-9)
 
 
-# Four videos and eight queries in batches of two: three ranks have unequal shards, and four have
-# more places in their batches than there are queries left.
+# Four videos and eight queries in batches of two: three processes have unequal shards, and four
+# have more places in their batches than there are queries left.
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks', [2, 3, 4])
-def test_recalls_and_lists_are_the_same_for_any_number_of_ranks(ranks, of_ranks):
-    one, several = of_ranks(1), of_ranks(ranks)
+@pytest.mark.parametrize('processes', [2, 3, 4])
+def test_recalls_and_lists_are_the_same_for_any_number_of_processes(processes, of_processes):
+    one, several = of_processes(1), of_processes(processes)
     for setting, (metrics, lists) in one.items():
         assert 0 < metrics['VR/R1'] < 100
         assert several[setting][0] == metrics, setting
@@ -80,18 +80,20 @@ def test_recalls_and_lists_are_the_same_for_any_number_of_ranks(ranks, of_ranks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks', [1, 2, 3, 4])
+@pytest.mark.parametrize('processes', [1, 2, 3, 4])
 @pytest.mark.parametrize('setting', ['', ', nms', ', few videos'])
-def test_a_corpus_spread_over_ranks_has_the_lists_of_a_whole_one(ranks, setting, of_ranks):
-    metrics, lists = of_ranks(ranks)[f'sharded{setting}']
-    expected, expected_lists = of_ranks(1)[f'whole{setting}']
+def test_a_corpus_spread_over_processes_has_the_lists_of_a_whole_one(
+    processes, setting, of_processes
+):
+    metrics, lists = of_processes(processes)[f'sharded{setting}']
+    expected, expected_lists = of_processes(1)[f'whole{setting}']
     assert metrics == expected
     assert_same_lists(lists, expected_lists)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('sizes', [(3, 3), (5, 2), (3, 1, 2)])
-def test_negatives_of_all_ranks_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
+def test_negatives_of_all_processes_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
     launch(len(sizes), 'contrasted_processes', tmp_path / 'found.pth', *sizes)
     found = torch.load(tmp_path / 'found.pth')
     for name in ('all', 'mask'):
@@ -105,33 +107,33 @@ def test_negatives_of_all_ranks_have_the_losses_and_gradients_of_one_batch(sizes
             # The gradient of a key's bias is 0, and rounding stands there in both.
             largest = max(float(expected_gradients[key].abs().max()), 1e-3 * scale)
             assert float((x - expected_gradients[key]).abs().max()) < 1e-5 * largest, key
-    # Without the option each rank contrasts within its own batch: these are others.
+    # Without the option each process contrasts within its own batch: these are others.
     losses = found['all']['several'][0]
     assert all(alone['loss_video_cl'] < 0.9 * losses['loss_video_cl'] for alone in found['alone'])
-    # Ranks draw the same negatives, though their random states differ.
+    # Processes draw the same negatives, though their random states differ.
     assert all(drawn == found['drawn'][0] for drawn in found['drawn'])
     in_bfloat16 = found['bfloat16'][0]
     assert in_bfloat16 == pytest.approx(losses, rel=0.05, abs=0.01)
 
 
 @pytest.mark.slow
-def test_memory_of_a_rank_falls_with_the_number_of_ranks(tmp_path):
+def test_memory_of_a_process_falls_with_the_number_of_processes(tmp_path):
     used = {}
-    for ranks in (1, 2, 4):
-        launch(ranks, 'sharded_memory', tmp_path / 'used.json')
-        used[ranks] = max(json.loads((tmp_path / 'used.json').read_text()))
-    print('megabytes of a rank:', used)
+    for processes in (1, 2, 4):
+        launch(processes, 'sharded_memory', tmp_path / 'used.json')
+        used[processes] = max(json.loads((tmp_path / 'used.json').read_text()))
+    print('megabytes of a process:', used)
     assert used[2] < 0.65 * used[1]
     assert used[4] < 0.65 * used[2]
 
 
 @pytest.mark.slow
-def test_ranks_that_were_killed_within_an_epoch_go_on_to_the_same_weights(corpus, tmp_path):
+def test_processes_that_were_killed_within_an_epoch_go_on_to_the_same_weights(corpus, tmp_path):
     launch(2, 'killed_processes', corpus, tmp_path / 'unbroken', 0)
     launch(2, 'killed_processes', corpus, tmp_path / 'killed', 3, status=1)
     assert (tmp_path / 'killed/iter_3.pth').is_file()
     launch(2, 'killed_processes', corpus, tmp_path / 'killed', 0)
-    # Three epochs of two batches a rank.
+    # Three epochs of two batches a process.
     expected, found = (
         load_weights_only(tmp_path / name / 'iter_6.pth')['state_dict']
         for name in ('unbroken', 'killed')
@@ -152,15 +154,15 @@ def test_processes_draw_different_numbers_and_share_the_order_of_the_samples(cor
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_the_others_with_its_message(corpus, tmp_path):
+def test_a_process_that_fails_ends_the_others_with_its_message(corpus, tmp_path):
     begin = time.monotonic()
     printed = launch(2, 'failing_processes', corpus, tmp_path, 'fail', status=1)
-    assert 'this rank has no more memory' in printed
+    assert 'this process has no more memory' in printed
     assert time.monotonic() - begin < 120
 
 
 @pytest.mark.slow
-def test_a_rank_that_hangs_ends_the_run_after_the_time_out(corpus, tmp_path):
+def test_a_process_that_hangs_ends_the_run_after_the_time_out(corpus, tmp_path):
     begin = time.monotonic()
     printed = launch(2, 'failing_processes', corpus, tmp_path, 'hang', status=1)
     assert 'Timed out' in printed or 'timed out' in printed
@@ -172,14 +174,14 @@ def test_a_launcher_that_gives_out_gpus_is_refused_without_any():
         init_gloo('slurm')
 
 
-def test_ranks_that_nobody_launched_are_an_error(monkeypatch):
+def test_processes_that_nobody_launched_are_an_error(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     monkeypatch.delenv('WORLD_SIZE', raising=False)
     with pytest.raises(InputError, match=r'RANK.*not in the environment; start the processes with'):
         init_gloo('pytorch')
 
 
-def test_negatives_of_all_ranks_need_independent_padding():
+def test_negatives_of_all_processes_need_independent_padding():
     with pytest.raises(ValueError, match="gather_negatives=True needs padding='independent'"):
         MODELS.build(tiny_model(gather_negatives=True, padding='official'))
 

@@ -1,4 +1,4 @@
-"""Hooks of ours; what CheckpointCheckHook refuses stands in test_bad_input."""
+"""Hooks of ours; test_bad_input has what CheckpointCheckHook refuses."""
 
 import logging
 from types import SimpleNamespace

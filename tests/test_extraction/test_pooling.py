@@ -74,7 +74,7 @@ def test_sentence_that_ends_on_the_edge_of_a_clip_is_not_in_the_next():
 def test_sentence_without_length_counts_for_the_clip_it_lies_in():
     moments = np.array([[0.0, 0.0], [1.5, 1.5], [4.4, 4.4], [4.5, 4.5], [4.6, 4.6]])
     members = clip_membership(moments, 1.5, 3)
-    # the fourth stands at the very end, the fifth after it
+    # The fourth is at the very end, the fifth after it.
     assert members.T.astype(int).tolist() == [
         [1, 0, 0],
         [0, 1, 0],

@@ -21,7 +21,7 @@ from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 from reloclnet_mm.structures.corpus import map_rows
 
 BOTH, ONE = ('video', 'subtitle'), ('video',)
-# Scores that differ by less may stand in any order.
+# Scores that differ by less may come in any order.
 EQUAL = 1e-6
 
 
@@ -74,7 +74,7 @@ def assert_right_videos(scores, places, full, count):
         assert len(places[q].unique()) == count
     score_of = torch.empty_like(full.video_scores).scatter(1, full.videos, full.video_scores)
     own = score_of.gather(1, places)
-    # At each rank stands a video that is as good as the one that belongs there.
+    # The video at each rank is as good as the expected one.
     torch.testing.assert_close(own, full.video_scores[:, :count], rtol=0, atol=EQUAL)
     torch.testing.assert_close(scores.double(), own, rtol=0, atol=EQUAL)
     assert (scores[:, 1:] <= scores[:, :-1]).all()

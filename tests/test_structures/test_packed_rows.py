@@ -176,7 +176,7 @@ def test_padding_again_gives_the_valid_rows_of_each_sequence_in_their_order(gene
                 valid = [row for row in own if rows[row][2]]
                 assert numbers[b][mask[b]].tolist() == valid
                 assert mask[b].tolist() == sorted(mask[b].tolist(), reverse=True)
-                # What stands behind are rows of the same sequence, the last one repeated.
+                # Behind them are rows of the same sequence, the last one repeated.
                 expected = own + [own[-1]] * (numbers.shape[1] - len(own))
                 assert numbers[b].tolist() == expected
 
