@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
 from reloclnet_mm.retrieval import moment_search as search
+from reloclnet_mm.retrieval import video_search as scan
 from reloclnet_mm.retrieval.index import CorpusIndex
 from reloclnet_mm.retrieval.moment_search import (
     RankedMoments,
