@@ -21,6 +21,9 @@ _PAIRS_AT_ONCE = 2048
 # With fewer queries than this a product for each pair is faster than one for each video.
 _FEW_QUERIES = 4
 
+# Starts of a video of which a bound on the best of all is made; with fewer, more are sorted.
+_STARTS_OF_A_VIDEO = 8
+
 # torch warns once in a process that its sparse tensors are new.
 warnings.filterwarnings('ignore', message='Sparse CSR tensor support is in beta')
 
@@ -125,14 +128,15 @@ class MomentSearch:
             spans: Which moments.
         """
         mapped = self.span_head.map_queries(queries)
-        # The best score in each video.
-        best = weights.new_full(places.shape, -1)
+        # The best scores of some starts of each video.
+        best = weights.new_full((*places.shape, _STARTS_OF_A_VIDEO), -1)
         scored = []
         for pairs, columns in sort_by_video(places, weights >= 0):
             part = self._score_starts(mapped, pairs, weights[pairs.queries, columns], spans)
-            best[pairs.queries, columns] = part.best.amax(1)
+            best[pairs.queries, columns] = strided_maxima(part.best, _STARTS_OF_A_VIDEO)
             scored.append(part)
-        # That many starts, one a video, are as good as this.
+        # That many starts are as good as this.
+        best = best.flatten(1)
         least = best.new_zeros(len(best))
         if best.shape[1] >= spans.num_moments:
             least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
@@ -335,6 +339,21 @@ def window_maximum(x: Tensor, width: int) -> Tensor:
         x = torch.maximum(x[:, :-step], x[:, step:])
         covered += step
     return x
+
+
+def strided_maxima(x: Tensor, count: int) -> Tensor:
+    """Compute the maximum of every ``count``-th number, from each of the first ones on.
+
+    Neighbours are in different maxima: where one start is good, those beside it are too.
+
+    Args:
+        x: (P, L), −1 or more.
+        count: C.
+
+    Returns:
+        (P, C); −1 where there are fewer numbers.
+    """
+    return F.pad(x, (0, -x.shape[1] % count), value=-1).unflatten(1, (-1, count)).amax(1)
 
 
 class _ScoredStarts(NamedTuple):

@@ -15,6 +15,7 @@ from reloclnet_mm.retrieval.moment_search import (
     RankedMoments,
     SpanRange,
     best_span_from_each_start,
+    strided_maxima,
     window_maximum,
 )
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch
@@ -350,3 +351,10 @@ def test_a_single_query_reads_little_of_a_corpus_in_float32(generator):
 
 def unit(x):
     return torch.nn.functional.normalize(x, dim=1)
+
+
+def test_strided_maxima_of_known_numbers():
+    x = torch.tensor([[1.0, 5.0, 2.0, 4.0, 0.0], [-1.0, 0.0, 3.0, -1.0, 7.0]])
+    assert strided_maxima(x, 3).tolist() == [[4, 5, 2], [-1, 7, 3]]
+    assert strided_maxima(x, 5).tolist() == x.tolist()
+    assert strided_maxima(x, 6).tolist() == [[*row, -1] for row in x.tolist()]
