@@ -111,7 +111,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_drn_trains_in_stages_and_stands_in_our_table_with_its_own_recalls(folder, packages):
+def test_drn_trains_in_stages_and_is_in_our_table_with_its_own_recalls(folder, packages):
     small = ['small.py', '--work-dir', 'run']
     epochs = ['--cfg-options', 'train_cfg.max_epochs=1']
     run_tool(folder, 'train', *small, *epochs, packages=[packages])

@@ -9,6 +9,7 @@ from tiny_corpus import tiny_config
 from tool_processes import REPOSITORY, load_tool
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.registry import MODELS
 from reloclnet_mm.utils.cli import run_with
 from reloclnet_mm.utils.config_checks import check_settings
 
@@ -182,3 +183,22 @@ def test_an_error_while_training_keeps_its_traceback(corpus_folder, tmp_path, mo
     with pytest.raises(ValueError, match='a bug') as caught:
         run_with(tiny_config(corpus_folder, tmp_path / 'run'), 'train')
     assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize('is_open', [True, False])
+def test_a_class_of_others_may_drop_settings_if_it_says_so(monkeypatch, is_open):
+    class Dropping:
+        def __init__(self, width=1, **_):
+            pass
+
+    class Strict:
+        def __init__(self, width=1):
+            pass
+
+    monkeypatch.setitem(MODELS.module_dict, 'Foreign', Dropping if is_open else Strict)
+    cfg = Config(dict(default_scope='reloclnet_mm', model=dict(type='Foreign', depth=2)))
+    if is_open:
+        check_settings(cfg)
+    else:
+        with pytest.raises(InputError, match=r'model\.depth=2: Strict has no such setting'):
+            check_settings(cfg)
