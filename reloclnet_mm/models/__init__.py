@@ -14,8 +14,10 @@ from reloclnet_mm.models.losses import (
 )
 from reloclnet_mm.models.reloclnet import ReLoCLNet
 from reloclnet_mm.models.span_heads import MergedSpanHead, StreamSpanHead
+from reloclnet_mm.models.xml import XML
 
 __all__ = [
+    'XML',
     'ContextEncoder',
     'CorpusRetriever',
     'FrameContrastiveLoss',
