@@ -45,6 +45,10 @@ def test_a_query_of_tvr(corpus_folder):
             for name, file in dict(video='video.h5', subtitle='sub.h5', query='query.h5').items()
         },
         channels=dict(video=6, subtitle=5, query=4),
+        normalize=('subtitle', 'query'),
+        clip_length=1.5,
+        max_clips=8,
+        max_tokens=4,
     )
 
 

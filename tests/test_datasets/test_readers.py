@@ -7,9 +7,6 @@ import math
 import numpy as np
 import pytest
 from tiny_corpus import (
-    CHANNELS,
-    FILES,
-    corpus_dataset,
     edit_line,
     query_dataset,
     read_lines,
@@ -106,21 +103,6 @@ def test_a_corpus_that_has_other_videos_under_the_same_ids_is_refused(tmp_path):
     queries.check_corpus(queries)
     with pytest.raises(InputError, match=r"2 videos .* such as 'b' \(id 1\).* has 'c' under that"):
         queries.check_corpus(corpus)
-
-
-LOAD = [dict(type='reloclnet_mm.LoadClipFeatures', stream='video')]
-
-
-def test_misspelt_names_of_streams_are_errors(corpus_folder):
-    channels = dict(video=6, subtitel=5)
-    with pytest.raises(InputError, match=r"channels has \['subtitel'\], which feature_files"):
-        DATASETS.build(query_dataset(corpus_folder, channels=channels))
-    files = dict(FILES, subtitel='sub.h5')
-    for make in (query_dataset, corpus_dataset):
-        with pytest.raises(InputError, match=r"feature_files has \['subtitel', 'subtitle'\]"):
-            DATASETS.build(
-                make(corpus_folder, pipeline=LOAD, feature_files=files, channels=CHANNELS)
-            )
 
 
 # Files with anything wrong in them.
