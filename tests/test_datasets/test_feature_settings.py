@@ -62,7 +62,7 @@ def test_rows_without_a_fixed_length_are_spread_evenly_over_the_duration(corpus_
 
 @pytest.mark.parametrize('clip_length', [0, -1.5, float('nan'), 'odd', True])
 def test_a_clip_length_that_is_no_length_is_refused(corpus_folder, clip_length):
-    with pytest.raises(ValueError, match='CorpusDataset: clip_length .* is .*, expected a finite'):
+    with pytest.raises(ValueError, match=r'CorpusDataset: clip_length .* is .*, expected a finite'):
         seconds(corpus_folder, clip_length=clip_length)
 
 
