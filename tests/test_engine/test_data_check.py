@@ -78,7 +78,7 @@ def test_a_model_with_more_positions_than_the_data_needs_is_no_error(corpus_fold
     [
         (dict(max_clips=7), 'has max_clips 8, and the data preprocessor of the model 7; give both'),
         (dict(max_tokens=3), 'has max_tokens 4, and the data preprocessor of the model 3'),
-        (dict(normalize=['query']), r"has normalize \{'.*'\}, and the data preprocessor"),
+        (dict(normalize=['query']), r"has normalize \('.*'\), and the data preprocessor"),
         (dict(feature_files=dict(FILES, video='v.h5')), r'feature_files .*video\.h5.*v\.h5'),
         (dict(append_tef=False), r'model\.streams\.video is 8'),
     ],

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.runner import BaseLoop, Runner
 
 from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.transforms import AppendTEF, LoadClipFeatures
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import TEF_CHANNELS
-from reloclnet_mm.models.base import CorpusRetriever
-from reloclnet_mm.models.data_preprocessors import ResidentDataPreprocessor
 from reloclnet_mm.registry import HOOKS
 from reloclnet_mm.utils.models import bare_model
 
@@ -22,7 +22,8 @@ class DataCheckHook(Hook):
 
     Compared are the streams, the widths of features as far as ``channels`` tells them,
     ``max_clips`` and ``max_tokens``, for which the model may have more positions, not fewer, and
-    the settings of a :class:`~reloclnet_mm.models.data_preprocessors.ResidentDataPreprocessor`.
+    the settings of a data preprocessor that loads features itself. A model without the encoders of
+    :class:`~reloclnet_mm.models.base.CorpusRetriever` is not looked at.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -32,7 +33,7 @@ class DataCheckHook(Hook):
             InputError: A size differs.
         """
         model = bare_model(runner.model)
-        if not isinstance(model, CorpusRetriever):
+        if not (hasattr(model, 'context_encoder') and hasattr(model, 'query_encoder')):
             return
         for dataset in _feature_datasets(runner):
             difference = data_difference(model, dataset)
@@ -40,11 +41,11 @@ class DataCheckHook(Hook):
                 raise InputError(f'{type(dataset).__name__} of {dataset.ann_file}: {difference}')
 
 
-def data_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
+def data_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     """Return how the settings of a data set contradict those of a model, and what to set.
 
     Args:
-        model: The model.
+        model: A :class:`~reloclnet_mm.models.base.CorpusRetriever`.
         dataset: A data set whose samples it gets.
 
     Returns:
@@ -72,7 +73,7 @@ def _feature_datasets(runner: Runner) -> Iterator[FeatureDataset]:
                     yield dataset
 
 
-def _width_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
+def _width_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     expected = dict(model.context_encoder.in_channels, query=model.query_encoder.in_channels)
     for name, width in _widths(model, dataset).items():
         if width != expected[name]:
@@ -85,12 +86,14 @@ def _width_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
     return ''
 
 
-def _widths(model: CorpusRetriever, dataset: FeatureDataset) -> dict[str, int]:
+def _widths(model: BaseModel, dataset: FeatureDataset) -> dict[str, int]:
     """Return the widths that the model gets, as far as the data set tells them."""
     steps = {type(step) for step in dataset.pipeline.transforms}
-    loads_clips, added = LoadClipFeatures in steps, TEF_CHANNELS * (AppendTEF in steps)
-    if isinstance(model.data_preprocessor, ResidentDataPreprocessor):
-        loads_clips, added = True, TEF_CHANNELS * model.data_preprocessor.append_tef
+    loads_clips, has_positions = LoadClipFeatures in steps, AppendTEF in steps
+    resident = _resident_settings(model)
+    if resident:
+        loads_clips, has_positions = True, resident['append_tef']
+    added = TEF_CHANNELS if has_positions else 0
     return {
         name: channels if name == 'query' else channels + added
         for name, channels in dataset.channels.items()
@@ -98,7 +101,7 @@ def _widths(model: CorpusRetriever, dataset: FeatureDataset) -> dict[str, int]:
     }
 
 
-def _length_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
+def _length_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     encoders = dict(max_clips=model.context_encoder, max_tokens=model.query_encoder)
     for name, encoder in encoders.items():
         most, positions = getattr(dataset, name), getattr(encoder, name, None)
@@ -110,23 +113,23 @@ def _length_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
     return ''
 
 
-def _resident_difference(model: CorpusRetriever, dataset: FeatureDataset) -> str:
-    resident = model.data_preprocessor
-    if not isinstance(resident, ResidentDataPreprocessor):
-        return ''
-    settings = dict(
-        feature_files=(
-            {name: str(path) for name, path in resident.files.items()},
-            {name: str(Path(path)) for name, path in dataset.data_prefix.items()},
-        ),
-        normalize=({*resident.normalize}, {*dataset.normalize}),
-        max_clips=(resident.max_clips, dataset.max_clips),
-        max_tokens=(resident.max_tokens, dataset.max_tokens),
-    )
-    for name, (here, there) in settings.items():
-        if here != there:
+def _resident_difference(model: BaseModel, dataset: FeatureDataset) -> str:
+    there = dataset.feature_settings
+    for name, here in _resident_settings(model).items():
+        if name in there and _comparable(here) != _comparable(there[name]):
             return (
-                f'has {name} {there}, and the data preprocessor of the model {here}; give both '
-                f'the same {name}'
+                f'has {name} {there[name]}, and the data preprocessor of the model {here}; give '
+                f'both the same {name}'
             )
     return ''
+
+
+def _resident_settings(model: BaseModel) -> dict[str, Any]:
+    """Return the settings of a data preprocessor that loads features itself, else nothing."""
+    return getattr(model.data_preprocessor, 'feature_settings', {})
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: Path(path) for name, path in value.items()}
+    return {*value} if isinstance(value, tuple) else value

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +87,17 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
         self.max_tokens = max_tokens
         self.max_clips = max_clips
         self.features: dict[torch.device, dict[str, Sequences]] = _Shared()
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """Return the settings that a data set of the same features must have too."""
+        return dict(
+            feature_files=self.files,
+            normalize=tuple(self.normalize),
+            max_clips=self.max_clips,
+            max_tokens=self.max_tokens,
+            append_tef=self.append_tef,
+        )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Give a batch, whose ``inputs`` are empty, those of :class:`MomentDataPreprocessor`.
