@@ -27,6 +27,20 @@ def count_clips(duration: float, clip_length: float) -> int:
     return max(1, int(np.ceil(in_clips(duration, clip_length))))
 
 
+def goes_with_duration(num_clips: int, clip_length: float, duration: float) -> bool:
+    """Tell whether clips cover a video, within two clips or 5 % of it, whichever is more.
+
+    Feature files may be a clip or two off, and decoders differ about the end of long videos.
+
+    Args:
+        num_clips: Clips of the video.
+        clip_length: Seconds of a clip.
+        duration: Seconds of the video.
+    """
+    difference = abs(num_clips * clip_length - duration)
+    return difference <= max(2 * clip_length, 0.05 * duration) + 1e-6
+
+
 def moment_to_span(moment: ArrayLike, seconds_per_clip: float, num_clips: int) -> tuple[int, int]:
     """Return the first and the last clip of a moment.
 

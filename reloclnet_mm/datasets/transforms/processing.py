@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
-from reloclnet_mm.structures.clips import moment_to_span
+from reloclnet_mm.structures.clips import goes_with_duration, moment_to_span
 from reloclnet_mm.utils.checks import check_choice
 
 PooledSeconds = Literal['true', 'official']
@@ -86,14 +86,12 @@ def _clip_length(length: int, results: Mapping[str, Any]) -> float:
         )
     if clip_length == 'even':
         return duration / length
-    covered = length * clip_length
-    # Feature files may be a clip or two off, and decoders differ about the end of long videos.
-    if duration and abs(covered - duration) > max(2 * clip_length, 0.05 * duration) + 1e-6:
+    if duration and not goes_with_duration(length, clip_length, duration):
         raise InputError(
             f'video {results.get("video_name")!r}: its {length} clips of {clip_length} s cover '
-            f'{covered:g} s, and the annotation gives it {duration:g} s; they may differ by two '
-            'clips or 5 %, whichever is more. Set clip_length of the data set to that of the '
-            "feature files ('even' if they have none), or correct the duration"
+            f'{length * clip_length:g} s, and the annotation gives it {duration:g} s; they may '
+            'differ by two clips or 5 %, whichever is more. Set clip_length of the data set to '
+            "that of the feature files ('even' if they have none), or correct the duration"
         )
     return clip_length
 

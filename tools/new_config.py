@@ -1,0 +1,356 @@
+"""Look at a folder of own data, say what is in it, and write a short config for it.
+
+The folder holds train.jsonl and val.jsonl (docs/data/your_own.md), perhaps video2dur_idx.json, and
+feature files, which are told apart by their keys: query ids, or names of videos.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.registry import DefaultScope
+from tabulate import tabulate
+
+from reloclnet_mm.datasets.inspection import (
+    Features,
+    Split,
+    clip_length_of,
+    findings,
+    span_lengths,
+)
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.features import open_features
+from reloclnet_mm.features.rows import TEF_CHANNELS
+from reloclnet_mm.registry import TASK_UTILS
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import replace_file
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+INDEX = 'video2dur_idx.json'
+# XML's authors have other modules where there is no second stream.
+XML_MODULES = {1: (3, 'StreamSpanHead'), 2: (2, 'MergedSpanHead')}
+
+
+def readers_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the configs of the readers of both splits.
+
+    Raises:
+        InputError: One of the two arguments for them is missing.
+    """
+    if bool(args.reader) != bool(args.val_reader):
+        raise InputError(
+            'found one of --reader and --val-reader, expected both or none; give the second what '
+            'differs for validation, such as ann_file=…'
+        )
+    if args.reader:
+        return dict(train=args.reader, val={**args.reader, **args.val_reader})
+    readers = {}
+    for split in ('train', 'val'):
+        reader = dict(type='TVRReader', ann_file=f'{split}.jsonl')
+        if (args.data / INDEX).is_file():
+            reader |= dict(video_index=INDEX, split=split)
+        readers[split] = reader
+    return readers
+
+
+def read_splits(data: Path, readers: Mapping[str, dict[str, Any]]) -> dict[str, Split]:
+    """Read both splits; errors as of the readers."""
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        built = {
+            name: TASK_UTILS.build(dict(reader, data_root=str(data)))
+            for name, reader in readers.items()
+        }
+    return {name: Split.read(reader) for name, reader in built.items()}
+
+
+def find_features(
+    data: Path, named: Mapping[str, str] | None, splits: Mapping[str, Split]
+) -> dict[str, Features]:
+    """Find the feature files of a folder by their keys.
+
+    Args:
+        data: The folder.
+        named: ``query``, ``video`` and ``subtitle`` to files below it, instead.
+        splits: Whose ids and names the keys are.
+
+    Returns:
+        ``query`` and one or two streams to their features.
+
+    Raises:
+        InputError: There is no file of queries or none of a stream, or several for one.
+    """
+    if named is None:
+        named = _files_by_keys(data, splits)
+    if 'query' not in named or not {*named} & {'video', 'subtitle'}:
+        raise InputError(
+            f'{data}: found features of {sorted(named) or "nothing"}, expected a file with query '
+            'ids as keys and one or two with names of videos; put them there, or name them: '
+            '--features query=q.h5 video=v.h5 subtitle=s.h5'
+        )
+    unknown = sorted(named.keys() - {'query', 'video', 'subtitle'})
+    if unknown:
+        raise InputError(
+            f'--features: found {unknown}, expected query, video or subtitle; correct the name'
+        )
+    return {name: Features.read(data / file) for name, file in named.items()}
+
+
+def _files_by_keys(data: Path, splits: Mapping[str, Split]) -> dict[str, str]:
+    ids = {str(query.query_id) for split in splits.values() for query in split.queries}
+    videos = {name for split in splits.values() for name in split.videos}
+    found: dict[str, str] = {}
+    stores = [path.parent for path in data.rglob('offsets.npy')]
+    for path in sorted([*data.rglob('*.h5'), *data.rglob('*.hdf5'), *stores]):
+        keys = {*open_features(path).keys()}
+        shared = {'query': len(keys & ids), 'stream': len(keys & videos)}
+        if not any(shared.values()):
+            continue
+        name = max(shared, key=shared.get)
+        if name == 'stream':
+            name = 'subtitle' if 'sub' in path.stem.lower() else 'video'
+        file = str(path.relative_to(data))
+        if name in found:
+            raise InputError(
+                f'{data}: found {found[name]} and {file} for {name!r}, expected one; say which: '
+                '--features query=q.h5 video=v.h5 subtitle=s.h5'
+            )
+        found[name] = file
+    return found
+
+
+def read_base(name: str) -> tuple[Path, Config]:
+    """Find and read the base config.
+
+    Raises:
+        InputError: There is no such config, or one that data cannot simply be exchanged in.
+    """
+    path = next((x for x in (Path(name), CONFIGS / name) if x.is_file()), None)
+    if path is None:
+        raise InputError(
+            f'--base {name}: no such config; expected one of configs/, such as relocl_anet_text.py'
+        )
+    cfg = Config.fromfile(path)
+    special = sorted({*cfg.model.get('data_preprocessor', {})} - {'type', 'slack'})
+    if 'context_encoder' not in cfg.model or special:
+        raise InputError(
+            f'--base {name}: has a model without encoders or a data preprocessor with settings of '
+            f'its own {special}, expected a plain config; use relocl_tvr.py or xml_tvr.py'
+        )
+    return path, cfg
+
+
+def model_lines(cfg: Config, streams: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[str]:
+    """Yield the settings of the model that follow from the data."""
+    head = encoder = ''
+    if cfg.model.type == 'XML' and len(streams) != len(cfg.model.streams):
+        num_blocks, kind = XML_MODULES[len(streams)]
+        encoder, head = f'num_blocks={num_blocks}, ', f"    span_head=dict(type='{kind}'),"
+    yield f'    streams={_dict(_delete_=True, **streams)},'
+    yield f'    query_channels={sizes["query_channels"]},'
+    yield f'    query_encoder=dict(max_tokens={sizes["max_tokens"]}),'
+    yield f'    context_encoder=dict({encoder}max_clips={sizes["max_clips"]}),'
+    if head:
+        yield head
+    yield f'    test_cfg=dict(min_span={sizes["min_span"]}, max_span={sizes["max_span"]}),'
+
+
+def config_text(
+    args: argparse.Namespace,
+    base: tuple[Path, Config],
+    features: Mapping[str, Features],
+    readers: Mapping[str, dict[str, Any]],
+    clip_length: tuple[float | str | None, str],
+    sizes: Mapping[str, int],
+) -> str:
+    """Return the text of the config."""
+    path, cfg = base
+    added = TEF_CHANNELS * any(
+        step['type'].endswith('AppendTEF') for step in cfg.val_corpus_dataloader.dataset.pipeline
+    )
+    streams = {name: x.width + added for name, x in features.items() if name != 'query'}
+    files = {name: os.path.relpath(x.path, args.data) for name, x in features.items()}
+    widths = {name: x.width for name, x in features.items()}
+    seconds, how = clip_length
+    lines = [
+        f'# {cfg.model.type} on {args.data}, made by tools/new_config.py.',
+        f'_base_ = {os.path.relpath(path, args.out.parent)!r}',
+        '',
+        'data = dict(',
+        f'    data_root={str(args.data)!r},',
+        f'    feature_files={_dict(_delete_=True, **files)},',
+        f'    channels={_dict(_delete_=True, **widths)},',
+        '    normalize=None,  # all of them',
+        f'    clip_length={seconds!r},  # {how}',
+        f'    max_clips={sizes["max_clips"]},',
+        f'    max_tokens={sizes["max_tokens"]},',
+        ')',
+        *(f'{name}_reader = {_dict(_delete_=True, **x)}' for name, x in readers.items()),
+        '',
+        'train_dataloader = dict(dataset=dict(reader=train_reader, **data))',
+        'val_dataloader = dict(dataset=dict(reader=val_reader, **data))',
+        'val_corpus_dataloader = dict(dataset=dict(reader=val_reader, **data))',
+        'test_dataloader = val_dataloader',
+        'test_corpus_dataloader = val_corpus_dataloader',
+        '',
+        'model = dict(',
+        *model_lines(cfg, streams, sizes),
+        ')',
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def _dict(**values: Any) -> str:
+    """Write a dict as configs do, on several lines if it is long."""
+    items = [f'{name}={value!r}' for name, value in values.items()]
+    line = f'dict({", ".join(items)})'
+    return line if len(line) < 80 else 'dict(\n    ' + ',\n    '.join(items) + ',\n)'
+
+
+def sizes_of(
+    args: argparse.Namespace,
+    splits: Mapping[str, Split],
+    features: Mapping[str, Features],
+    clip_length: float | str,
+) -> dict[str, int]:
+    """Return the sizes of the model that follow from the data.
+
+    Raises:
+        InputError: No training moment has features.
+    """
+    streams = [x for name, x in features.items() if name != 'query']
+    longest = max(max(x.num_rows.values()) for x in streams)
+    max_clips = min(longest, args.max_clips)
+    lengths = span_lengths(splits['train'], streams[0].num_rows, clip_length, max_clips)
+    if not len(lengths):
+        raise InputError(
+            f'{args.data}: found no training moment in a video with features, expected some; check '
+            'the names of the videos in the annotation and in the feature files'
+        )
+    low, high = np.quantile(lengths, [0.01, 0.99], method='nearest').astype(int).tolist()
+    min_span = max(low, 1)
+    return dict(
+        query_channels=features['query'].width,
+        max_clips=max_clips,
+        max_tokens=min(max(features['query'].num_rows.values()), args.max_tokens),
+        min_span=min_span,
+        max_span=max(high, min_span) + 1,
+    )
+
+
+def report(splits: Mapping[str, Split], features: Mapping[str, Features]) -> str:
+    """Return tables of the annotation and of the feature files."""
+    rows = []
+    for name, split in splits.items():
+        counts, lengths = split.queries_of_videos, split.moment_lengths()
+        seconds, share = np.median(lengths, axis=0) if len(lengths) else (np.nan, np.nan)
+        longest = max(video.duration for video in split.videos.values())
+        numbers = (len(split.videos), f'{longest:g} s', len(split.queries))
+        rows.append((name, *numbers, np.mean(counts).round(1), f'{seconds:.1f} s', f'{share:.0%}'))
+    headers = ['split', 'videos', 'longest', 'queries', 'a video', 'median moment', 'of its video']
+    files = [
+        (
+            name,
+            x.path.name,
+            x.width,
+            len(x.num_rows),
+            max(x.num_rows.values()),
+            x.clip_length,
+        )
+        for name, x in features.items()
+    ]
+    file_headers = ['features', 'file', 'width', 'keys', 'most rows', 'clip_length']
+    return f'{tabulate(rows, headers)}\n\n{tabulate(files, file_headers)}'
+
+
+def run(args: argparse.Namespace) -> None:
+    """Look, report, write.
+
+    Raises:
+        InputError: The data cannot be used, or the config is there already.
+    """
+    if args.out.exists() and not args.overwrite:
+        raise InputError(f'{args.out}: is there already; use another --out, or --overwrite')
+    if not args.data.is_dir():
+        raise InputError(f'{args.data}: no such folder; give the folder of the data')
+    base = read_base(args.base)
+    readers = readers_of(args)
+    splits = read_splits(args.data, readers)
+    features = find_features(args.data, args.features, splits)
+    streams = {name: x for name, x in features.items() if name != 'query'}
+    durations = {v.name: v.duration for split in splits.values() for v in split.videos.values()}
+    seconds, how = clip_length_of(streams, durations)
+    sizes = sizes_of(args, splits, features, seconds)
+    print(report(splits, features))
+    print(f'\na clip lasts: {seconds} ({how})')
+    print(f'spans of training moments: {sizes["min_span"]} to {sizes["max_span"] - 1} rows, 98 %')
+    for finding in findings(
+        splits,
+        streams,
+        features['query'],
+        clip_length=seconds,
+        max_clips=sizes['max_clips'],
+        max_tokens=sizes['max_tokens'],
+        batch_size=base[1].train_dataloader.batch_size,
+    ):
+        print(f'warning: {finding}')
+    recorded = any(x.clip_length for x in streams.values())
+    text = config_text(args, base, features, readers, (None if recorded else seconds, how), sizes)
+    with replace_file(args.out) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+    print(f'wrote {args.out}; train with: python tools/train.py {args.out}')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('data', type=Path, help='folder of annotation and features')
+    parser.add_argument(
+        '--base',
+        default='relocl_anet_text.py',
+        help='config to start from, by path or by its name in configs/ (default: %(default)s)',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='config to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace --out')
+    parser.add_argument(
+        '--reader',
+        nargs='+',
+        action=DictAction,
+        help='reader of another layout: type=CharadesSTAReader ann_file=… video_index=…',
+    )
+    parser.add_argument(
+        '--val-reader',
+        nargs='+',
+        action=DictAction,
+        help='what differs for validation: ann_file=…',
+    )
+    parser.add_argument(
+        '--features',
+        nargs='+',
+        action=DictAction,
+        help='files in the folder, where their keys do not tell: query=… video=… subtitle=…',
+    )
+    parser.add_argument(
+        '--max-clips', type=int, default=128, help='rows of a video at most (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-tokens',
+        type=int,
+        default=64,
+        help='tokens of a query at most (default: %(default)s)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with input_errors_end_the_program():
+        run(args)
+
+
+if __name__ == '__main__':
+    main()
