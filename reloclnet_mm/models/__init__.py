@@ -1,6 +1,7 @@
 """Models, what they are made of, their losses and the data preprocessors."""
 
 from reloclnet_mm.models.base import CorpusRetriever
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.models.data_preprocessors import (
     MomentDataPreprocessor,
     ResidentDataPreprocessor,
@@ -19,6 +20,7 @@ from reloclnet_mm.models.xml import XML
 __all__ = [
     'XML',
     'ContextEncoder',
+    'CorpusModel',
     'CorpusRetriever',
     'FrameContrastiveLoss',
     'MergedSpanHead',
