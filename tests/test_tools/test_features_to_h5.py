@@ -93,6 +93,24 @@ def test_sources_are_put_side_by_side_and_cut_to_the_shortest(tmp_path):
     assert 'slowfast: 1 keys, such as stranger, are not in all: left out' in printed
 
 
+def test_each_source_is_normalized_by_itself_on_demand(tmp_path):
+    parts = [arrays(2), arrays(3, seed=1)]
+    for name, content in zip(('clip', 'slowfast'), parts, strict=True):
+        write_folder(tmp_path / name, content, save_npy)
+    convert(tmp_path, 'clip', 'slowfast', '--clip-length', 2, '--normalize')
+    for name in CLIPS:
+        found = FeatureFile(tmp_path / 'out.h5').read(name)
+        expected = [rows[name] / np.linalg.norm(rows[name], axis=1)[:, None] for rows in parts]
+        np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-4)
+
+
+def test_rows_without_a_length_of_their_own_carry_none(tmp_path):
+    write_folder(tmp_path / 'i3d', arrays(2), save_npy)
+    convert(tmp_path, 'i3d', '--even')
+    assert_written(tmp_path, arrays(2))
+    assert 'clip_length' not in FeatureFile(tmp_path / 'out.h5').attributes
+
+
 def test_sources_of_other_lengths_are_refused(tmp_path):
     write_folder(tmp_path / 'clip', arrays(2), save_npy)
     write_folder(tmp_path / 'i3d', arrays(3, clips=dict(a=5, b=10)), save_npy)
@@ -112,7 +130,7 @@ def test_tokens_of_queries_keep_their_ids(tmp_path):
     assert message.count('found') == 1
     assert "found the arrays ['last_hidden_state', 'pooler_output']; choose one by" in message
     convert(tmp_path, 'text', *options, '--array', 'last_hidden_state')
-    assert_written(tmp_path, {'7': tokens['qid7'], '12': tokens['qid12']}, kind='queries')
+    assert_written(tmp_path, {'7': tokens['qid7'], '12': tokens['qid12']})
 
 
 def test_a_stopped_run_goes_on_and_new_videos_are_added(tmp_path):
@@ -237,6 +255,7 @@ def test_folders_that_share_nothing_or_are_empty_are_named(tmp_path):
         ('--clip-length', 0),
         ('--queries', '--clip-length', 1),
         ('--queries', '--resample', 'x.json'),
+        ('--even', '--resample', 'x.json'),
     ],
 )
 def test_options_that_make_no_sense_end_with_the_usage(tmp_path, options):

@@ -16,7 +16,7 @@ import numpy as np
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.annotations import read_video_durations
 from reloclnet_mm.features.foreign import FolderSource, H5Source, open_source
-from reloclnet_mm.features.rows import resample_rows
+from reloclnet_mm.features.rows import normalize_rows, resample_rows
 from reloclnet_mm.features.writer import FeatureWriter
 from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.cli import input_errors_end_the_program
@@ -73,8 +73,16 @@ def only_listed(names: dict[str, str], durations: Mapping[str, float]) -> dict[s
     return listed
 
 
-def read_side_by_side(sources: Sources, key: str, max_difference: int) -> tuple[np.ndarray, bool]:
+def read_side_by_side(
+    sources: Sources, key: str, max_difference: int, normalize: bool
+) -> tuple[np.ndarray, bool]:
     """Return the rows (rows, width) of a key, of all sources side by side, and whether any was cut.
+
+    Args:
+        sources: Sources by path.
+        key: Key in each.
+        max_difference: Rows by which they may differ in length.
+        normalize: Divide each row of each source by its L2 norm.
 
     Raises:
         InputError: They differ in length by more than ``max_difference`` rows.
@@ -87,7 +95,9 @@ def read_side_by_side(sources: Sources, key: str, max_difference: int) -> tuple[
             f'key {key!r}: found {lengths} rows, expected lengths that differ by {max_difference} '
             'at most; extract all with the same clip length'
         )
-    return np.concatenate([x[:shortest] for x in arrays.values()], 1), shortest < longest
+    cut = [rows[:shortest] for rows in arrays.values()]
+    cut = [normalize_rows(rows) for rows in cut] if normalize else cut
+    return np.concatenate(cut, 1), shortest < longest
 
 
 def write_all(names: Sequence[str], read: Callable[[str], np.ndarray], out: FeatureWriter) -> None:
@@ -115,20 +125,21 @@ def convert(args: argparse.Namespace) -> None:
     names = shared_names(sources, args.remove_prefix)
     settings = {'sources': ' '.join(path.name for path in args.sources)}
     settings |= {'array': args.array} if args.array else {}
-    settings |= {'kind': 'queries'} if args.queries else {'clip_length': args.clip_length}
+    settings |= {'normalized': 'each source'} if args.normalize else {}
+    settings |= {'clip_length': args.clip_length} if args.clip_length else {}
     durations = {}
     if args.resample:
         durations = read_video_durations(args.resample, args.reader)
         names = only_listed(names, durations)
         settings['resampled'] = 'by duration'
     allowed = 0 if args.queries else MAX_DIFFERENCE
-    first, _ = read_side_by_side(sources, next(iter(names.values())), allowed)
+    first, _ = read_side_by_side(sources, next(iter(names.values())), allowed, args.normalize)
     settings['width'] = width = first.shape[1]
     num_cut = 0
 
     def read(name: str) -> np.ndarray:
         nonlocal num_cut
-        rows, was_cut = read_side_by_side(sources, names[name], allowed)
+        rows, was_cut = read_side_by_side(sources, names[name], allowed, args.normalize)
         num_cut += was_cut
         if rows.shape[1] != width:
             raise InputError(
@@ -152,6 +163,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', required=True, type=Path, help='the h5 file to write')
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument('--clip-length', type=float, metavar='S', help='a row is a clip of S seconds')
+    kind.add_argument(
+        '--even', action='store_true', help='the rows of a video divide its duration evenly'
+    )
     kind.add_argument('--queries', action='store_true', help='a row is a token of a query')
     parser.add_argument(
         '--array', metavar='NAME', help='which array of each .npz file or each group to take'
@@ -163,10 +177,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='remove it from the keys, such as qid of qid123.npz',
     )
     parser.add_argument(
+        '--normalize', action='store_true', help='divide each row of each source by its L2 norm'
+    )
+    parser.add_argument(
         '--resample',
         type=Path,
         metavar='VIDEO_INDEX',
-        help='the rows of a video divide its duration evenly; average them into clips of S seconds',
+        help='the rows of a video divide its duration evenly: average them into clips of S seconds',
     )
     parser.add_argument(
         '--reader',
@@ -181,10 +198,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='of the file (default: %(default)s)',
     )
     args = parser.parse_args(argv)
-    if args.resample and args.queries:
-        parser.error('--resample is for clips, not for queries')
-    if not args.queries and not 0 < args.clip_length < math.inf:
+    if args.clip_length is not None and not 0 < args.clip_length < math.inf:
         parser.error(f'--clip-length {args.clip_length}, expected positive seconds')
+    if args.resample and args.clip_length is None:
+        parser.error('--resample needs --clip-length')
     return args
 
 
