@@ -99,6 +99,13 @@ def test_annotation_of_another_layout_is_read_by_its_reader(run, data):
     assert read_all(data / 'query.h5').keys() == {'AO8RW#0', 'Y6R7T#0', 'Y6R7T#1'}
 
 
+def test_the_videos_may_be_a_file_of_lines(run, data):
+    write_lines(data / 'videos.jsonl', [{'vid_name': 'v', 'duration': 5.0}])
+    files = (data / 'sub.jsonl', '--video-index', data / 'videos.jsonl', '--out', data / 'sub.h5')
+    run('sentences', *files, '--pool', 'max', '--clip-length', 2.5)
+    assert {name: len(rows) for name, rows in read_all(data / 'sub.h5').items()} == {'v': 2}
+
+
 def test_file_records_what_made_it(run, data, encoder_dir):
     run(*sentence_args(data, '--clip-length', 2.0))
     with h5py.File(data / 'sub.h5') as file:
