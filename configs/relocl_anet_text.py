@@ -3,21 +3,16 @@ _base_ = [
     '_base_/models/reloclnet.py',
     '_base_/datasets/anet_text.py',
     '_base_/evaluation/corpus.py',
-    '_base_/schedules/bert_adam.py',
+    '_base_/schedules/bert_adam_short.py',
     '_base_/default_runtime.py',
 ]
 
-max_epochs = 4
 embed_dims = 256
-lr = 5e-4
-# The two convolutions start from random kernels, and a step moves a weight by the learning rate at
-# most: with so few steps they need a larger one to get anywhere.
-conv_lr_mult = 20
 # Chosen among 20, 40 and 80 on queries of training videos.
 alpha = 80.0
 
 # Moments cover a third of their video, so any span may be answered. Training is short: no dropout
-# inside, contrastive and span losses that weigh more than on TVR, hard negatives from the start.
+# inside, contrastive and span losses that weigh more than on TVR.
 model = dict(
     streams=_base_.streams,
     query_channels=_base_.channels.query,
@@ -30,16 +25,3 @@ model = dict(
     loss_video=dict(loss_weight=0.3),
     test_cfg=dict(alpha=alpha, min_span=1, max_span=_base_.max_clips),
 )
-train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(
-    optimizer=dict(lr=lr),
-    paramwise_cfg=dict(
-        custom_keys={
-            'start_conv': dict(lr_mult=conv_lr_mult),
-            'end_conv': dict(lr_mult=conv_lr_mult),
-        }
-    ),
-)
-
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(begin=0)

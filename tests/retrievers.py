@@ -15,7 +15,7 @@ from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
 
 FOLDER = Path(__file__).parents[1] / 'configs'
-CONFIGS = ('relocl_tvr.py',)
+CONFIGS = ('relocl_tvr.py', 'xml_tvr.py', 'xml_anet_text.py')
 
 VIDEO = dict(video=CHANNELS['video'] + 2)
 SUBTITLE = dict(subtitle=CHANNELS['subtitle'] + 2)

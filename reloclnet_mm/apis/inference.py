@@ -12,7 +12,7 @@ from mmengine.runner import Runner, load_checkpoint
 from numpy.typing import NDArray
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.models.base import CorpusRetriever
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 
@@ -35,7 +35,7 @@ class Moment(NamedTuple):
 
 def init_model(
     config: str | Path | Config, checkpoint: str | None = None, device: str = 'cpu'
-) -> CorpusRetriever:
+) -> CorpusModel:
     """Build a model and load its weights; the config is kept as ``model.cfg``.
 
     Args:
@@ -54,7 +54,7 @@ def init_model(
     return model.to(device).eval()
 
 
-def index_corpus(model: CorpusRetriever) -> CorpusIndex:
+def index_corpus(model: CorpusModel) -> CorpusIndex:
     """Encode the corpus that the model's config tests on, and make it ready for queries.
 
     Args:
@@ -67,7 +67,7 @@ def index_corpus(model: CorpusRetriever) -> CorpusIndex:
 
 @torch.no_grad()
 def search(
-    model: CorpusRetriever, corpus: CorpusIndex, query: NDArray, top_k: int = 10
+    model: CorpusModel, corpus: CorpusIndex, query: NDArray, top_k: int = 10
 ) -> list[Moment]:
     """Find the best moments of a corpus for one query.
 

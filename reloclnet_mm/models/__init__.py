@@ -1,6 +1,7 @@
 """Models, what they are made of, their losses and the data preprocessors."""
 
 from reloclnet_mm.models.base import CorpusRetriever
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.models.data_preprocessors import (
     MomentDataPreprocessor,
     ResidentDataPreprocessor,
@@ -14,9 +15,12 @@ from reloclnet_mm.models.losses import (
 )
 from reloclnet_mm.models.reloclnet import ReLoCLNet
 from reloclnet_mm.models.span_heads import MergedSpanHead, StreamSpanHead
+from reloclnet_mm.models.xml import XML
 
 __all__ = [
+    'XML',
     'ContextEncoder',
+    'CorpusModel',
     'CorpusRetriever',
     'FrameContrastiveLoss',
     'MergedSpanHead',

@@ -1,19 +1,16 @@
-"""What all models share that encode queries and videos apart and find moments in a corpus."""
+"""What all trained models share that encode queries and videos apart."""
 
-import hashlib
-import logging
-from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.logging import print_log
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
@@ -22,22 +19,21 @@ from reloclnet_mm.models.encoded_pairs import (
 )
 from reloclnet_mm.models.layers import Padding
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
-from reloclnet_mm.retrieval.sharding import CorpusIndex
+from reloclnet_mm.retrieval.moment_search import MomentSearch
 from reloclnet_mm.retrieval.similarity import (
     similarity_in_own_video,
     similarity_of_all,
     video_scores,
 )
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows, RowLayout
-from reloclnet_mm.structures.corpus import RowSets, map_rows
+from reloclnet_mm.structures.corpus import map_rows
 from reloclnet_mm.utils.checks import check_choice
 
 _PAPER_INIT = dict(type='Normal', layer=['Linear', 'Embedding'], std=0.02, bias=0.0)
 
 
-class CorpusRetriever(BaseModel, metaclass=ABCMeta):
-    """Encodes queries and videos apart and finds moments in a corpus; the base of all models.
+class CorpusRetriever(CorpusModel):
+    """Encodes queries and videos by networks and predicts spans; the base of all trained models.
 
     A subclass says which encoded rows serve what (:meth:`encode_context`) and what it is trained
     by (:meth:`losses`). Encoders and span head are sub-configs: they get the sizes of the model
@@ -83,8 +79,9 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(
-            data_preprocessor or dict(type='reloclnet_mm.MomentDataPreprocessor'),
-            init_cfg or _PAPER_INIT,
+            test_cfg=test_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg or _PAPER_INIT,
         )
         name = type(self).__name__
         check_choice(f'{name}: padding', padding, ('independent', 'official'))
@@ -95,7 +92,6 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
             )
         self.padding = padding
         self.gather_negatives = gather_negatives
-        self.ranking = RankingOptions(**(test_cfg or {}))
         names, sizes = tuple(streams), dict(embed_dims=embed_dims)
         encoders = dict(
             sizes,
@@ -111,19 +107,6 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
         self.span_head = MODELS.build(dict(sizes, streams=names) | span_head)
 
     @abstractmethod
-    def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
-        """Encode videos by themselves.
-
-        Args:
-            inputs: ``clips``, whose features are the streams, each (R, channels).
-
-        Returns:
-            Row sets by what they are for: ``retrieval``, which videos are scored by,
-            ``localization``, which spans are predicted from, and what the losses need besides.
-            Each is stream name to (R, d). Two sets may share their tensors.
-        """
-
-    @abstractmethod
     def losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
         """Compute the weighted losses of an encoded batch, outside of autocast.
 
@@ -132,36 +115,6 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
             same_video: (B, B) bool, true where two queries have the same video.
             spans: (B, 2) int64, first and last clip of each moment.
         """
-
-    def forward(
-        self,
-        inputs: dict[str, PackedRows],
-        data_samples: list[MomentDataSample] | None = None,
-        mode: Literal['loss', 'predict', 'tensor'] = 'tensor',
-        corpus: CorpusIndex | None = None,
-    ) -> dict[str, Tensor] | list[MomentDataSample]:
-        """Run one of the modes that mmengine asks for.
-
-        Args:
-            inputs: As :class:`~reloclnet_mm.models.data_preprocessors.MomentDataPreprocessor`
-                leaves them.
-            data_samples: B samples with their truth; not needed for ``tensor``.
-            mode: ``loss``, ``predict`` or ``tensor``.
-            corpus: The videos to rank, for ``predict``.
-        """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            if corpus is None:
-                raise ValueError(
-                    'mode="predict" ranks the videos of a corpus and got none: evaluate with '
-                    "val_cfg=dict(type='CorpusValLoop') and test_cfg=dict(type='CorpusTestLoop'), "
-                    'or pass corpus=model.index_corpus(model.encode_corpus(…))'
-                )
-            return self.predict(inputs, data_samples, corpus)
-        if mode == 'tensor':
-            return self._tensors(inputs)
-        raise ValueError(f"mode is {mode!r}, expected 'loss', 'predict' or 'tensor'")
 
     def encode_query(self, inputs: Mapping[str, PackedRows]) -> dict[str, Tensor]:
         """Encode queries by themselves.
@@ -208,69 +161,16 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
         rows = map_rows(self.encode_context(inputs), Tensor.float)
         return EncodedPairs(self.encode_query(inputs), rows, clips.layout, clips.places)
 
-    @torch.no_grad()
-    def encode_corpus(self, batches: Iterable[dict]) -> EncodedCorpus:
-        """Encode a corpus.
+    def moment_search(self, corpus: EncodedCorpus) -> MomentSearch:
+        """Make the search for spans by the span head."""
+        return MomentSearch(corpus, self.span_head)
 
-        Args:
-            batches: What a dataloader over a corpus data set yields.
-
-        Raises:
-            InputError: There is no video in it.
-        """
-        parts = [self._encode_videos(self.data_preprocessor(batch)) for batch in batches]
-        if not parts:
-            raise InputError('the corpus has no video to rank')
-        return EncodedCorpus.merge(parts)
-
-    def _encode_videos(self, data: dict) -> EncodedCorpus:
-        packed, samples = data['inputs']['clips'], data['data_samples']
-        encoded = self.encode_context(data['inputs'])
-        layout, places = packed.layout, packed.places.tolist()
-        kept = layout.lengths
-        if self.padding == 'official':
-            # The convolution sees so many rows of padding behind the last clip.
-            kept = torch.minimum(kept + self.span_head.reach, layout.rows_of_each)
-        first, kept, lengths = (x.tolist() for x in (layout.first_rows, kept, layout.lengths))
-
-        def keep(x: Tensor) -> Tensor:
-            return torch.cat([x[first[p] : first[p] + kept[p]] for p in places]).float()
-
-        return EncodedCorpus(
-            video_names=tuple(sample.video_name for sample in samples),
-            video_ids=torch.tensor([sample.video_id for sample in samples]),
-            seconds_per_clip=torch.tensor(
-                [sample.seconds_per_clip for sample in samples], dtype=torch.float64
-            ),
-            positions=torch.tensor([sample.sample_idx for sample in samples]),
-            layout=RowLayout.stack([lengths[p] for p in places], [kept[p] for p in places]),
-            rows=map_rows({name: encoded[name] for name in ('retrieval', 'localization')}, keep),
-        )
-
-    def index_corpus(self, encoded: EncodedCorpus, *, sharded: bool = False) -> CorpusIndex:
-        """Make an encoded corpus ready for queries.
-
-        Args:
-            encoded: The whole corpus; with ``sharded`` the videos that this process encoded.
-            sharded: Whether each process keeps its own videos; then all must call this.
-        """
-        index = CorpusIndex.build(encoded, self.span_head, sharded=sharded)
-        if len(index.corpus) < self.ranking.num_videos:
-            print_log(
-                f'the corpus has {len(index.corpus)} videos, fewer than test_cfg.num_videos='
-                f'{self.ranking.num_videos}: all of them are ranked for each query',
-                logger='current',
-                level=logging.WARNING,
-            )
-        return index
-
-    def checksum(self) -> str:
-        """Compute the SHA-256 of the weights; an encoded corpus belongs to one of them."""
-        digest = hashlib.sha256()
-        for name, x in self.state_dict().items():
-            digest.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
-            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+    def rows_to_keep(self, layout: RowLayout) -> Tensor:
+        """Count the rows (N,) int64 of each video that are kept in an encoded corpus."""
+        if self.padding == 'independent':
+            return super().rows_to_keep(layout)
+        # The convolution sees so many rows of padding behind the last clip.
+        return torch.minimum(layout.lengths + self.span_head.reach, layout.rows_of_each)
 
     def loss(
         self, inputs: dict[str, PackedRows], data_samples: Sequence[MomentDataSample]
@@ -308,30 +208,6 @@ class CorpusRetriever(BaseModel, metaclass=ABCMeta):
         if self.padding == 'independent':
             own = {name: x.masked_fill(~clip_mask, 0) for name, x in own.items()}
         return self.span_head(own, clip_mask)
-
-    @torch.no_grad()
-    def predict(
-        self,
-        inputs: dict[str, PackedRows],
-        data_samples: list[MomentDataSample],
-        corpus: CorpusIndex,
-    ) -> list[MomentDataSample]:
-        """Rank the corpus for each query.
-
-        Args:
-            inputs: ``query``.
-            data_samples: B samples. Where one knows its ``video_id``, SVMR is answered too.
-            corpus: The videos, encoded and indexed.
-
-        Returns:
-            The samples with ``pred_vr``, ``pred_vcmr`` and ``pred_svmr``, on the CPU.
-        """
-        queries = self.encode_query(inputs)
-        own = own_places(corpus.corpus, data_samples)
-        with torch.autocast(corpus.device.type, enabled=False):
-            ranked = corpus.rank(queries, own, self.ranking)
-        add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
-        return data_samples
 
     def _tensors(self, inputs: dict[str, PackedRows]) -> dict[str, Tensor]:
         """Compute the outputs of queries beside their own videos, for mode ``tensor``."""

@@ -1,6 +1,7 @@
-"""Parameter names of the authors' program and ours."""
+"""Parameter names of the authors' programs (ReLoCLNet, XML) and ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -20,31 +21,83 @@ _BLOCK = {
 _WITHOUT_BIAS = ('position_embeddings', 'modular_vector_mapping', '_predictor')
 
 
-def parameter_names(streams: Sequence[str]) -> dict[str, str]:
-    """The authors' name of each parameter to ours.
+@dataclass(frozen=True)
+class OfficialLayout:
+    """Which layers a model of the authors' programs has.
+
+    Attributes:
+        streams: ``video``, ``subtitle`` or both.
+        query_blocks: Attention blocks of the query encoder: ReLoCLNet has two, XML one.
+        clip_blocks: Attention blocks of a stream.
+        crosswise: Whether the streams attend to each other.
+        stream_heads: Whether each stream has a span head of its own.
+    """
+
+    streams: tuple[str, ...]
+    query_blocks: int
+    clip_blocks: int
+    crosswise: bool
+    stream_heads: bool
+
+    @staticmethod
+    def of(official: Iterable[str]) -> 'OfficialLayout':
+        """Tell the layout from the authors' names.
+
+        Args:
+            official: Names of parameters.
+
+        Raises:
+            InputError: The names are not those of ReLoCLNet or XML.
+        """
+        modules = {str(name).partition('.')[0] for name in official}
+        streams = tuple(x for x, prefix in _PREFIXES.items() if f'{prefix}_input_proj' in modules)
+        if not streams:
+            raise InputError(
+                'the weights have neither `video_input_proj` nor `sub_input_proj`: they are not of '
+                "the authors' ReLoCLNet or XML"
+            )
+        prefixes = [_PREFIXES[stream] for stream in streams]
+        return OfficialLayout(
+            streams,
+            query_blocks=1 + ('query_encoder1' in modules),
+            clip_blocks=2 + any(f'{prefix}_encoder3' in modules for prefix in prefixes),
+            crosswise=len(streams) > 1
+            and any(f'{prefix}_cross_att' in modules for prefix in prefixes),
+            stream_heads='merged_st_predictor' not in modules,
+        )
+
+    @property
+    def model(self) -> str:
+        """The model's name: ``ReLoCLNet`` or ``XML``."""
+        return 'ReLoCLNet' if self.query_blocks == 2 else 'XML'
+
+
+def parameter_names(layout: OfficialLayout) -> dict[str, str]:
+    """Map the authors' name of each parameter to ours.
 
     Args:
-        streams: ``video``, ``subtitle`` or both.
+        layout: Which layers there are.
     """
     modules = {
         **_within('query_pos_embed', 'query_encoder.position', _POSITION),
         **_within('query_input_proj', 'query_encoder.projection', _PROJECTION),
-        **_within('query_encoder', 'query_encoder.blocks.0', _BLOCK),
-        **_within('query_encoder1', 'query_encoder.blocks.1', _BLOCK),
         'modular_vector_mapping': 'query_encoder.pooling',
         **_within('ctx_pos_embed', 'context_encoder.position', _POSITION),
-        'merged_st_predictor': 'span_head.start_conv',
-        'merged_ed_predictor': 'span_head.end_conv',
     }
-    for stream in streams:
-        modules |= _stream_modules(stream)
-        if len(streams) > 1:
+    for block in range(layout.query_blocks):
+        theirs = f'query_encoder{block or ""}'
+        modules |= _within(theirs, f'query_encoder.blocks.{block}', _BLOCK)
+    if not layout.stream_heads:
+        modules |= _head('merged', 'start_conv', 'end_conv')
+    for stream in layout.streams:
+        modules |= _stream_modules(stream, layout)
+        if layout.crosswise:
             modules |= _cross_modules(stream)
     return _parameters(modules)
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the parameters of the authors' program to ours.
+    """Rename the parameters of the authors' ReLoCLNet or XML to ours.
 
     Args:
         official: The authors' names to tensors, of two streams or of one. With one stream,
@@ -53,30 +106,24 @@ def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: A name is unknown, or one is missing.
     """
-    streams = [
-        stream
-        for stream, prefix in _PREFIXES.items()
-        if any(str(name).startswith(f'{prefix}_input_proj.') for name in official)
-    ]
-    if not streams:
-        raise InputError(
-            'the weights have neither `video_input_proj` nor `sub_input_proj`: they are not of the '
-            "authors' ReLoCLNet"
-        )
-    names = parameter_names(streams)
-    unused = _parameters(_cross_modules(streams[0])) if len(streams) == 1 else {}
-    _check_names(official, names, unused)
+    layout = OfficialLayout.of(official)
+    names = parameter_names(layout)
+    unused = {} if len(layout.streams) > 1 else _parameters(_cross_modules(layout.streams[0]))
+    _check_names(official, names, unused, layout.model)
     return {ours: official[theirs] for theirs, ours in names.items()}
 
 
 def _check_names(
-    official: Mapping[str, Tensor], names: Mapping[str, str], unused: Mapping[str, str]
+    official: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    unused: Mapping[str, str],
+    model: str,
 ) -> None:
     missing = [name for name in names if name not in official]
     unknown = [name for name in official if name not in names and name not in unused]
     if missing or unknown:
         raise InputError(
-            f"the weights are not those of the authors' ReLoCLNet: missing {missing}, unknown "
+            f"the weights are not those of the authors' {model}: missing {missing}, unknown "
             f'{unknown}; give the checkpoint that their train.py wrote'
         )
     wrong = [name for name in names if not isinstance(official[name], Tensor)]
@@ -88,12 +135,21 @@ def _within(theirs: str, ours: str, inner: Mapping[str, str]) -> dict[str, str]:
     return {f'{theirs}.{name}': f'{ours}.{renamed}' for name, renamed in inner.items()}
 
 
-def _stream_modules(stream: str) -> dict[str, str]:
+def _head(theirs: str, start: str, end: str) -> dict[str, str]:
+    return {
+        f'{theirs}_st_predictor': f'span_head.{start}',
+        f'{theirs}_ed_predictor': f'span_head.{end}',
+    }
+
+
+def _stream_modules(stream: str, layout: OfficialLayout) -> dict[str, str]:
     prefix, ours = _PREFIXES[stream], f'context_encoder.streams.{stream}'
     modules = _within(f'{prefix}_input_proj', f'{ours}.projection', _PROJECTION)
-    for block in range(3):
+    for block in range(layout.clip_blocks):
         modules |= _within(f'{prefix}_encoder{block + 1}', f'{ours}.blocks.{block}', _BLOCK)
     modules[f'{prefix}_query_linear'] = f'span_head.query_maps.{stream}'
+    if layout.stream_heads:
+        modules |= _head(prefix, f'start_convs.{stream}', f'end_convs.{stream}')
     return modules
 
 

@@ -91,7 +91,8 @@ class StreamSpanHead(SpanHead):
             _convolve(x, clip_mask, self.start_convs[name], self.end_convs[name])
             for name, x in similarity.items()
         ]
-        start, end = (torch.stack(one).mean(0) for one in zip(*logits, strict=True))
+        # Divided first: twice the least number at invalid clips would be infinite.
+        start, end = (sum(x / len(logits) for x in one) for one in zip(*logits, strict=True))
         return start, end
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from reloclnet_mm.models.span_heads import MergedSpanHead
 from reloclnet_mm.profiling.harness import Subject, Workload, random_lengths, random_streams
 from reloclnet_mm.profiling.straightforward import PaddedCorpus, rank_plainly
-from reloclnet_mm.retrieval.moment_search import RankedMoments
+from reloclnet_mm.retrieval.moment_search import MomentSearch, RankedMoments
 from reloclnet_mm.retrieval.results import RankingOptions
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.structures import EncodedCorpus, RowLayout
@@ -75,6 +75,10 @@ class Encodings:
             _span_head(sizes.width, generator),
         )
 
+    def moment_search(self, corpus: EncodedCorpus) -> MomentSearch:
+        """Make the search for spans by the span head."""
+        return MomentSearch(corpus, self.span_head)
+
 
 def _span_head(width: int, generator: torch.Generator) -> MergedSpanHead:
     head = MergedSpanHead(streams=STREAMS, embed_dims=width).requires_grad_(False)
@@ -90,7 +94,7 @@ def _span_head(width: int, generator: torch.Generator) -> MergedSpanHead:
 def ours(sizes: Sizes, answered: int) -> Workload:
     """Rank all queries; give the lists of the first ``answered``."""
     data = Encodings.draw(sizes)
-    index = CorpusIndex.build(data.corpus, data.span_head)
+    index = CorpusIndex.build(data.corpus, data.moment_search)
 
     def work() -> dict[str, Tensor]:
         lists = index.rank(data.queries, data.own_videos, OPTIONS)
@@ -165,7 +169,7 @@ PRODUCT_ROWS, PRODUCT_QUERIES = 4096, 512
 def ours_one_by_one(sizes: Sizes) -> Workload:
     """Rank one query after another, the next at each run."""
     data = Encodings.draw(sizes)
-    index = CorpusIndex.build(data.corpus, data.span_head)
+    index = CorpusIndex.build(data.corpus, data.moment_search)
     numbers = _round_and_round(sizes.queries)
     unknown = torch.tensor([-1])
 

@@ -42,6 +42,25 @@ class SpanHead(Protocol):
         """Compute start and end logits (P, L) from the similarity (P, L) of each stream."""
 
 
+class MomentFinder(Protocol):
+    """What finds moments in chosen videos of a corpus, by spans or in another way."""
+
+    def rank(
+        self, queries: Mapping[str, Tensor], places: Tensor, weights: Tensor, spans: 'SpanRange'
+    ) -> 'RankedMoments':
+        """Rank the moments of some videos of each query together; see :class:`MomentSearch`."""
+
+    def rank_in_one_video(
+        self, queries: Mapping[str, Tensor], places: Tensor, spans: 'SpanRange'
+    ) -> 'RankedMoments':
+        """Rank the moments of one video of each query; see :class:`MomentSearch`."""
+
+    def span_probabilities(
+        self, queries: Mapping[str, Tensor], places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Compute what :class:`MomentSearch` does; None: it finds moments in another way."""
+
+
 @dataclass(frozen=True)
 class SpanRange:
     """Which spans may be answered, and how many of them.
@@ -67,7 +86,7 @@ class RankedMoments:
     Attributes:
         scores: (Q, K), descending; −1 where a query has no more moments.
         places: (Q, K) int64, the moments' videos in the corpus.
-        spans: (Q, K, 2) int64, in clips.
+        spans: (Q, K, 2), in clips; int64, or float64 where moments begin within clips.
     """
 
     scores: Tensor

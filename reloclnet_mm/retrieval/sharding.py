@@ -6,7 +6,7 @@ a corpus that every process has whole, is the case of one shard.
 Letters of shapes: Q queries, N videos of a shard, K places of a list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,9 +15,8 @@ from mmengine.dist import all_gather, all_gather_object, get_rank
 from torch import Tensor
 
 from reloclnet_mm.retrieval.moment_search import (
-    MomentSearch,
+    MomentFinder,
     RankedMoments,
-    SpanHead,
     SpanRange,
 )
 from reloclnet_mm.retrieval.results import RankedLists, RankingOptions
@@ -45,20 +44,23 @@ class CorpusIndex:
     corpus: EncodedCorpus
     device: torch.device
     videos: VideoSearch | None
-    moments: MomentSearch | None
+    moments: MomentFinder | None
     places: Tensor
     places_here: Tensor
     is_sharded: bool
 
     @staticmethod
     def build(
-        encoded: EncodedCorpus, span_head: SpanHead, *, sharded: bool = False
+        encoded: EncodedCorpus,
+        moment_search: Callable[[EncodedCorpus], MomentFinder],
+        *,
+        sharded: bool = False,
     ) -> 'CorpusIndex':
         """Make encoded videos ready for queries.
 
         Args:
             encoded: The whole corpus; with ``sharded`` the videos that this process encoded.
-            span_head: Predicts spans in them.
+            moment_search: Makes the search for moments in the videos of this process.
             sharded: Whether each process keeps its own videos; then all must call this.
         """
         device = encoded.device
@@ -71,7 +73,7 @@ class CorpusIndex:
             everything,
             device,
             None if own is None else ExactVideoSearch(own),
-            None if own is None else MomentSearch(own, span_head),
+            None if own is None else moment_search(own),
             places.to(device),
             places_here.to(device),
             sharded,

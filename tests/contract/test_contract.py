@@ -132,7 +132,9 @@ def test_training_computes_what_evaluation_does_where_dropout_drops_nothing(conf
     inputs = random_inputs(2, clips=CLIPS, tokens=TOKENS)
     expected = losses_and_gradients(model, inputs, SPANS[:2])
     found = losses_and_gradients(model.train(), inputs, SPANS[:2])
-    torch.testing.assert_close(found, expected, **EXACT)
+    # Near the official mask's -10,000 scores have three digits behind the point.
+    near = dict(rtol=1e-5, atol=2e-5) if padding == 'official' else EXACT
+    torch.testing.assert_close(found, expected, **near)
 
 
 def test_dropout_acts_in_training_only(config):

@@ -11,19 +11,20 @@ GRADIENT_TOLERANCE = 1e-4
 TRAINING_TOLERANCE = 1e-4
 
 KINDS = {
-    'relocl': 'relocl*.npz',
-    'bert_adam': 'bert_adam*.npz',
-    'tvr_val_metrics': 'tvr_val_metrics*.npz',
-    'didemo_val_metrics': 'didemo_val_metrics*.npz',
-    'ndcg': 'ndcg*.npz',
-    'qvhighlights_metrics': 'qvhighlights_metrics*.npz',
-    'e2e': 'e2e*',
+    'model': ('relocl*.npz', 'xml*.npz'),
+    'bert_adam': ('bert_adam*.npz',),
+    'tvr_val_metrics': ('tvr_val_metrics*.npz',),
+    'didemo_val_metrics': ('didemo_val_metrics*.npz',),
+    'ndcg': ('ndcg*.npz',),
+    'qvhighlights_metrics': ('qvhighlights_metrics*.npz',),
+    'e2e': ('e2e*',),
 }
 
 
 def find_goldens(folder: Path, kind: str) -> list[Path]:
     """All goldens of a kind; a folder without any is an error, not an empty test."""
-    found = sorted(path for path in folder.glob(KINDS[kind]) if path.is_dir() == (kind == 'e2e'))
+    paths = sorted(path for pattern in KINDS[kind] for path in folder.glob(pattern))
+    found = [path for path in paths if path.is_dir() == (kind == 'e2e')]
     if not found:
         raise pytest.UsageError(f'{folder}: no golden of the kind {kind} ({KINDS[kind]})')
     return found

@@ -15,31 +15,74 @@ def stream_widths(settings: dict[str, Any]) -> dict[str, int]:
 
 def model_config(settings: dict[str, Any], dropout: float | None = None) -> dict[str, Any]:
     """The config of a model; ``dropout`` overrides the settings' probabilities."""
-    return dict(
-        type='reloclnet_mm.ReLoCLNet',
+    loss_ranking = dict(
+        type='reloclnet_mm.RankingLoss',
+        kind=settings['ranking_loss_type'],
+        margin=settings['margin'],
+        pool_size=settings['hard_pool_size'] if settings['use_hard_negative'] else None,
+        query_weight=settings['lw_neg_ctx'],
+        video_weight=settings['lw_neg_q'],
+    )
+    shared = dict(
         streams=stream_widths(settings),
         query_channels=settings['query_input_size'],
         embed_dims=settings['hidden_size'],
         num_heads=settings['n_heads'],
         input_dropout=settings['input_drop'] if dropout is None else dropout,
         dropout=settings['drop'] if dropout is None else dropout,
-        query_encoder=dict(type='reloclnet_mm.QueryEncoder', max_tokens=settings['max_desc_l']),
-        context_encoder=dict(type='reloclnet_mm.ContextEncoder', max_clips=settings['max_ctx_l']),
-        span_head=dict(
-            type='reloclnet_mm.MergedSpanHead', kernel_size=settings['conv_kernel_size']
-        ),
         padding='official',
-        loss_ranking=dict(
-            type='reloclnet_mm.RankingLoss',
-            kind=settings['ranking_loss_type'],
-            margin=settings['margin'],
-            pool_size=settings['hard_pool_size'] if settings['use_hard_negative'] else None,
-            query_weight=settings['lw_neg_ctx'],
-            video_weight=settings['lw_neg_q'],
-        ),
+        loss_ranking=loss_ranking,
         loss_span=dict(type='reloclnet_mm.SpanLoss', loss_weight=settings['lw_st_ed']),
+    )
+    # XML's settings have this switch; ReLoCLNet always merges.
+    if 'merge_two_stream' in settings:
+        return shared | _xml(settings)
+    return shared | _reloclnet(settings)
+
+
+def _reloclnet(settings: dict[str, Any]) -> dict[str, Any]:
+    return dict(
+        type='reloclnet_mm.ReLoCLNet',
+        **_parts(settings, query_blocks=2, clip_blocks=3, head='MergedSpanHead'),
         loss_frame=dict(type='reloclnet_mm.FrameContrastiveLoss', loss_weight=settings['lw_fcl']),
         loss_video=dict(type='reloclnet_mm.VideoContrastiveLoss', loss_weight=settings['lw_vcl']),
+    )
+
+
+def _xml(settings: dict[str, Any]) -> dict[str, Any]:
+    return dict(
+        type='reloclnet_mm.XML',
+        **_parts(
+            settings,
+            query_blocks=1,
+            clip_blocks=2 if settings['cross_att'] else 3,
+            crosswise=settings['cross_att'],
+            head='MergedSpanHead' if settings['merge_two_stream'] else 'StreamSpanHead',
+        ),
+    )
+
+
+def _parts(
+    settings: dict[str, Any],
+    *,
+    query_blocks: int,
+    clip_blocks: int,
+    head: str,
+    crosswise: bool = True,
+) -> dict[str, Any]:
+    return dict(
+        query_encoder=dict(
+            type='reloclnet_mm.QueryEncoder',
+            num_blocks=query_blocks,
+            max_tokens=settings['max_desc_l'],
+        ),
+        context_encoder=dict(
+            type='reloclnet_mm.ContextEncoder',
+            num_blocks=clip_blocks,
+            crosswise=crosswise,
+            max_clips=settings['max_ctx_l'],
+        ),
+        span_head=dict(type=f'reloclnet_mm.{head}', kernel_size=settings['conv_kernel_size']),
     )
 
 

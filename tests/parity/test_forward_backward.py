@@ -1,4 +1,4 @@
-"""One forward and backward pass, at every level, against the authors' program."""
+"""One forward and backward pass, at every level, against the authors' programs."""
 
 import numpy as np
 import pytest
@@ -31,16 +31,16 @@ def as_tensors(arrays):
 
 
 @pytest.fixture(scope='module')
-def passed(relocl_golden):
+def passed(model_golden):
     """The golden, the model with its weights, and the inputs."""
-    golden = np.load(relocl_golden)
+    golden = np.load(model_golden)
     model = MODELS.build(model_config(read_meta(golden)['config'], dropout=0.0))
     model.load_state_dict(convert_state_dict(as_tensors(arrays_below(golden, 'w/'))))
     raw = as_tensors(arrays_below(golden, 'in/'))
     streams = {
         stream: raw[f'{name}_feat']
         for stream, name in (('video', 'video'), ('subtitle', 'sub'))
-        if f'{name}_feat' in raw
+        if stream in model.context_encoder.in_channels
     }
     clip_mask = next(raw[f'{name}_mask'] for name in ('video', 'sub') if f'{name}_mask' in raw)
     inputs = dict(
@@ -55,6 +55,12 @@ def valid_clips(inputs):
     return inputs['clips'].layout.masks[0].numpy()
 
 
+def needs(golden, name):
+    """Skip a test of what the program of a golden did not put out."""
+    if name not in golden.files:
+        pytest.skip(f'the golden has no {name}')
+
+
 def samples(raw):
     return [
         MomentDataSample(metainfo=dict(video_id=i), gt_span=span)
@@ -67,14 +73,18 @@ def test_every_block_of_the_context_encoder_equals_the_original(passed):
     valid = valid_clips(inputs)
     for stream, outputs in model.encode_clips(inputs).items():
         name = {'video': 'video', 'subtitle': 'sub'}[stream]
-        for number, output in enumerate(outputs, 1):
-            expected = golden[f'out/context_{name}_{number}'][valid]
+        levels = [x for x in golden.files if x.startswith(f'out/context_{name}_')]
+        # XML of one stream has three blocks and puts out the first and the last.
+        chosen = outputs if len(levels) == len(outputs) else (outputs[0], outputs[-1])
+        for level, output in zip(sorted(levels), chosen, strict=True):
+            expected = golden[level][valid]
             found = output.detach().numpy()[valid.flatten()]
             assert relative_error(found, expected) < OUTPUT_TOLERANCE
 
 
 def test_pooled_queries_equal_the_original(passed):
     golden, model, inputs, _ = passed
+    needs(golden, 'out/video_query')
     for stream, query in model.encode_query(inputs).items():
         name = {'video': 'video', 'subtitle': 'sub'}[stream]
         expected = golden[f'out/{name}_query']
@@ -100,6 +110,7 @@ def test_span_logits_of_each_query_in_its_own_video_equal_the_original(passed):
 
 def test_span_logits_of_each_query_in_every_video_equal_the_original(passed):
     golden, model, inputs, _ = passed
+    needs(golden, 'out/start_logits_all_pairs')
     encoded = model.encode_pair(inputs)
     clip_mask = encoded.layout.masks[0]
     size, length = clip_mask.shape
@@ -119,7 +130,11 @@ def test_span_logits_of_each_query_in_every_video_equal_the_original(passed):
 def test_losses_equal_the_original(passed):
     golden, model, inputs, raw = passed
     losses = model(inputs, samples(raw), mode='loss')
+    expected = {theirs for theirs in arrays_below(golden, 'loss/') if theirs != 'loss_overall'}
+    assert {LOSS_NAMES[name] for name in losses} == expected
     for ours, theirs in LOSS_NAMES.items():
+        if ours not in losses:
+            continue
         assert losses[ours].item() == pytest.approx(
             golden[f'loss/{theirs}'].item(), rel=OUTPUT_TOLERANCE
         )

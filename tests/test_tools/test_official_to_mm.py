@@ -9,7 +9,7 @@ from mmengine.runner import load_checkpoint
 from tool_processes import REPOSITORY, load_tool
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.models.official import convert_state_dict, parameter_names
+from reloclnet_mm.models.official import OfficialLayout, convert_state_dict, parameter_names
 from reloclnet_mm.registry import MODELS
 
 GOLDENS = REPOSITORY / 'tests/data/goldens'
@@ -38,8 +38,8 @@ def of_one_stream(official, prefix):
 
 def built_from(text, tmp_path):
     """The model of the printed config."""
-    base = 'relocl_tvr_official.py'
-    text = text.replace(base, f'{REPOSITORY}/configs/{base}')
+    for base in ('relocl_tvr_official.py', 'xml_tvr.py'):
+        text = text.replace(f"['{base}']", f"['{REPOSITORY}/configs/{base}']")
     (tmp_path / 'config.py').write_text(text)
     model = Config.fromfile(tmp_path / 'config.py').model
     return MODELS.build({**model, '_scope_': 'reloclnet_mm'})
@@ -58,7 +58,7 @@ def test_an_official_checkpoint_becomes_ours_and_fits_the_printed_config(
     source = read_official(src)
     ours = model.state_dict()
     assert sum(t.numel() for t in ours.values()) == sum(t.numel() for t in source.values())
-    for theirs, name in parameter_names(['video', 'subtitle']).items():
+    for theirs, name in parameter_names(OfficialLayout.of(source)).items():
         torch.testing.assert_close(ours[name], source[theirs], rtol=0, atol=0)
     assert loaded['meta']['official']['ctx_mode'] == 'video_sub_tef'
     assert model.context_encoder.streams['video'].blocks[0].attention.num_heads == 4
@@ -78,7 +78,7 @@ def test_the_settings_are_kept_as_plain_python(tool):
 
 
 def test_names_are_renamed_one_to_one(official):
-    names = parameter_names(['video', 'subtitle'])
+    names = parameter_names(OfficialLayout.of(official))
     assert set(names) == set(official)
     assert len(set(names.values())) == len(names)
     back = {ours: theirs for theirs, ours in names.items()}
@@ -116,6 +116,22 @@ def test_a_checkpoint_of_one_stream_loses_only_what_nothing_used(
 
     without = {name: tensor for name, tensor in weights.items() if 'cross' not in name}
     assert convert_state_dict(without).keys() == state_dict.keys()
+
+
+@pytest.mark.parametrize('name', ['xml_video_sub', 'xml_video'])
+def test_a_checkpoint_of_xml_becomes_ours_and_fits_the_printed_config(name, tmp_path, capsys, tool):
+    with np.load(GOLDENS / f'{name}.npz') as golden:
+        weights = {k[2:]: torch.from_numpy(golden[k]) for k in golden if k.startswith('w/')}
+    torch.save({'model': weights, 'model_cfg': {'n_heads': 4}}, tmp_path / 'a.ckpt')
+    tool.main([str(tmp_path / 'a.ckpt'), str(tmp_path / 'b.pth')])
+    text = capsys.readouterr().out.partition('\n\n')[2]
+    model = built_from(text, tmp_path)
+    assert type(model).__name__ == 'XML'
+    load_checkpoint(model, str(tmp_path / 'b.pth'), map_location='cpu', strict=True)
+    names = parameter_names(OfficialLayout.of(weights))
+    for theirs, ours in names.items():
+        assert torch.equal(model.state_dict()[ours], weights[theirs])
+    assert set(names) == set(weights)
 
 
 def test_missing_and_unknown_names_are_listed(official):

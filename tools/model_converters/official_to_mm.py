@@ -1,4 +1,4 @@
-"""Turn a checkpoint of the authors' program into one of this package.
+"""Turn a checkpoint of the authors' ReLoCLNet or XML into one of this package.
 
     python tools/model_converters/official_to_mm.py model.ckpt relocl_official.pth
 
@@ -46,7 +46,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('src', help="checkpoint of the authors' program, such as model.ckpt")
+    parser.add_argument('src', help="checkpoint of the authors' programs, such as model.ckpt")
     parser.add_argument('dst', help='checkpoint to write')
     parser.add_argument('--overwrite', action='store_true', help='replace DST where it exists')
     return parser.parse_args(arguments)
@@ -130,19 +130,26 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
     """
     settings = model_settings(state_dict, official)
     streams = ', '.join(f'{name}={width}' for name, width in settings.pop('streams').items())
-    lines = [
-        "_base_ = ['relocl_tvr_official.py']  # relocl_tvr.py: without the authors' defects",
-        'model = dict(',
-        f'    streams=dict(_delete_=True, {streams}),',
-        *(f'    {name}={value!r},' for name, value in settings.items()),
-        f'    data_preprocessor=dict(pad_clips_to={settings["context_encoder"]["max_clips"]}),',
-        ')',
-    ]
-    return '\n'.join(lines)
+    base = "_base_ = ['xml_tvr.py']"
+    lines = []
+    if 'query_encoder.blocks.1.output.weight' in state_dict:
+        base = "_base_ = ['relocl_tvr_official.py']  # relocl_tvr.py: without the authors' defects"
+        max_clips = settings['context_encoder']['max_clips']
+        lines = [f'    data_preprocessor=dict(pad_clips_to={max_clips}),']
+    return '\n'.join(
+        [
+            base,
+            'model = dict(',
+            f'    streams=dict(_delete_=True, {streams}),',
+            *(f'    {name}={value!r},' for name, value in settings.items()),
+            *lines,
+            ')',
+        ]
+    )
 
 
 def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``ReLoCLNet`` that belong to the checkpoint.
+    """Return the arguments of the model that belong to the checkpoint.
 
     Raises:
         InputError: The number of heads, which no tensor tells, is not among the settings.
@@ -151,18 +158,33 @@ def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]
         raise InputError('`model_cfg` has no `n_heads`: the number of attention heads is unknown')
     shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     embed_dims, query_channels = shapes['query_encoder.projection.linear.weight']
-    widths = {
-        stream: shapes.get(f'context_encoder.streams.{stream}.projection.linear.weight')
-        for stream in ('video', 'subtitle')
+    prefix, width = 'context_encoder.streams.', '.projection.linear.weight'
+    streams = {
+        name.removeprefix(prefix).removesuffix(width): shape[1]
+        for name, shape in shapes.items()
+        if name.startswith(prefix) and name.endswith(width)
     }
+    first = f'{prefix}{next(iter(streams))}'
+    merged = 'span_head.start_conv.weight' in shapes
+    kernel = next(shape for name, shape in shapes.items() if name.startswith('span_head.start_'))
     return {
-        'streams': {stream: shape[1] for stream, shape in widths.items() if shape},
+        'streams': streams,
         'query_channels': query_channels,
         'embed_dims': embed_dims,
         'num_heads': official['n_heads'],
         'query_encoder': {'max_tokens': shapes['query_encoder.position.embedding.weight'][0]},
-        'context_encoder': {'max_clips': shapes['context_encoder.position.embedding.weight'][0]},
-        'span_head': {'kernel_size': shapes['span_head.start_conv.weight'][-1]},
+        'context_encoder': {
+            'num_blocks': sum(
+                name.startswith(f'{first}.blocks.') and name.endswith('.output.weight')
+                for name in shapes
+            ),
+            'crosswise': f'{first}.cross_norm.weight' in shapes,
+            'max_clips': shapes['context_encoder.position.embedding.weight'][0],
+        },
+        'span_head': {
+            'type': 'MergedSpanHead' if merged else 'StreamSpanHead',
+            'kernel_size': kernel[-1],
+        },
     }
 
 

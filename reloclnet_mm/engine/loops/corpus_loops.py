@@ -102,7 +102,7 @@ class CorpusLoopMixin:
         self.evaluator.dataset_meta = {
             **(self.evaluator.dataset_meta or {}),
             'corpus': index.corpus.describe(),
-            'span_limits': (model.ranking.min_span, model.ranking.max_span),
+            'span_limits': model.span_limits,
         }
         return index
 
@@ -119,7 +119,7 @@ class CorpusLoopMixin:
                 f'{self.corpus_dataloader.dataset.ann_file}; give another folder, or remove this '
                 'one to have it written again'
             )
-        return encoded.to(next(model.parameters()).device)
+        return encoded.to(model.data_preprocessor.device)
 
     def _check_batches(self) -> None:
         """Stop where processes would wait for each other forever."""

@@ -1,0 +1,4 @@
+# Ablation: the smooth ranking loss, log(1 + exp(s_neg - s_pos)), in place of the hinge.
+_base_ = 'relocl_tvr.py'
+
+model = dict(loss_ranking=dict(kind='lse'))

@@ -1,0 +1,21 @@
+# XML on ActivityNet Captions as text, one stream; trained as relocl_anet_text.py is.
+_base_ = [
+    '_base_/models/xml.py',
+    '_base_/datasets/anet_text.py',
+    '_base_/evaluation/corpus.py',
+    '_base_/schedules/bert_adam_short.py',
+    '_base_/default_runtime.py',
+]
+
+alpha = 80.0
+
+model = dict(
+    streams=_base_.streams,
+    query_channels=_base_.channels.query,
+    dropout=0.0,
+    query_encoder=dict(max_tokens=_base_.max_tokens),
+    context_encoder=dict(num_blocks=3, max_clips=_base_.max_clips),
+    span_head=dict(type='StreamSpanHead'),
+    loss_span=dict(loss_weight=0.2),
+    test_cfg=dict(alpha=alpha, min_span=1, max_span=_base_.max_clips),
+)
