@@ -5,6 +5,7 @@ from reloclnet_mm.datasets.transforms.loading import (
     CountClips,
     LoadClipFeatures,
     LoadQueryFeatures,
+    LoadRowTimes,
 )
 from reloclnet_mm.datasets.transforms.processing import (
     AppendTEF,
@@ -18,6 +19,7 @@ __all__ = [
     'CountClips',
     'LoadClipFeatures',
     'LoadQueryFeatures',
+    'LoadRowTimes',
     'MomentToSpan',
     'NormalizeFeatures',
     'PackMomentInputs',
