@@ -24,7 +24,8 @@ val_corpus_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type='LoadClipFeatures', stream='subtitle'),
-            dict(type='LoadRowTimes'),
+            dict(type='LoadClipFeatures', stream='times'),
+            dict(type='CountTimedRows'),
             dict(type='PackMomentInputs'),
         ],
         **files,

@@ -134,8 +134,7 @@ class NearestSentence(NearestRow):
     sentences`` writes, together with their times.
 
     Args:
-        times: Name under which :class:`~reloclnet_mm.datasets.transforms.LoadRowTimes` loads the
-            times.
+        times: Name of the times among the loaded streams.
         **settings: Arguments of :class:`NearestRow`.
     """
 

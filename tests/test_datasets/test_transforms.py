@@ -8,8 +8,7 @@ import pytest
 import torch
 from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
-from reloclnet_mm.datasets.transforms.loading import LoadRowTimes
-from reloclnet_mm.datasets.transforms.processing import MomentToSpan, PoolClips
+from reloclnet_mm.datasets.transforms.processing import CountTimedRows, MomentToSpan, PoolClips
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import DATASETS
@@ -204,38 +203,20 @@ def test_half_precision_features_are_packed_as_float32(corpus_folder):
     assert packed['inputs']['video'].shape == (5, CHANNELS['video'])
 
 
-@pytest.fixture
-def timed(tmp_path):
-    """What is known of a video of 9 s before its times are loaded, and their file."""
-    path = tmp_path / 'times.h5'
-    with h5py.File(path, 'w') as file:
-        file['v'] = np.array([[0, 2.5], [2, 8], [8, 8]], np.float32)
-    return dict(
-        video_name='v', duration=9.0, feature_files=dict(times=path), channels=dict(times=2)
-    ), path
-
-
-def test_rows_with_times_of_their_own_are_counted(timed):
-    results = LoadRowTimes().transform(timed[0])
-    assert results['clips']['times'].tolist() == [[0, 2.5], [2, 8], [8, 8]]
+def test_rows_with_times_of_their_own_are_counted():
+    clips = dict(times=np.array([[0, 2.5], [2, 8], [8, 8]]), subtitle=np.ones((3, 4)))
+    results = CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))
     assert (results['num_clips'], results['seconds_per_clip']) == (3, 3.0)
 
 
-@pytest.mark.parametrize('rows', [np.ones((3, 4)), [[0, 1], [5, 4]]])
-def test_rows_that_are_no_times_are_refused(timed, rows):
-    record, path = timed
-    edit_features(path, 'v', rows)
-    with pytest.raises(InputError, match=r"times\.h5: video 'v': found rows .* no start and end"):
-        LoadRowTimes().transform(record | dict(channels={}))
-
-
-def test_times_are_as_many_as_the_rows_loaded_before(timed):
-    record, _ = timed
-    with pytest.raises(InputError, match=r"found \{'subtitle': 2, 'times': 3\} clips"):
-        LoadRowTimes().transform(
-            record
-            | dict(
-                clips=dict(subtitle=np.ones((2, 4))),
-                feature_files=dict(record['feature_files'], subtitle='sub.h5'),
-            )
-        )
+@pytest.mark.parametrize(
+    ('clips', 'found'),
+    [
+        (dict(subtitle=np.ones((3, 4))), 'no times'),
+        (dict(times=np.ones((3, 4))), r'times \(3, 4\)'),
+        (dict(times=np.array([[0.0, 1.0], [5.0, 4.0]])), r'times \(2, 2\)'),
+    ],
+)
+def test_rows_without_usable_times_are_refused(clips, found):
+    with pytest.raises(InputError, match=f"video 'v': found {found} .* expected 'times' with"):
+        CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))

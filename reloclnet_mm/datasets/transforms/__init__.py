@@ -5,10 +5,10 @@ from reloclnet_mm.datasets.transforms.loading import (
     CountClips,
     LoadClipFeatures,
     LoadQueryFeatures,
-    LoadRowTimes,
 )
 from reloclnet_mm.datasets.transforms.processing import (
     AppendTEF,
+    CountTimedRows,
     MomentToSpan,
     NormalizeFeatures,
     PoolClips,
@@ -17,9 +17,9 @@ from reloclnet_mm.datasets.transforms.processing import (
 __all__ = [
     'AppendTEF',
     'CountClips',
+    'CountTimedRows',
     'LoadClipFeatures',
     'LoadQueryFeatures',
-    'LoadRowTimes',
     'MomentToSpan',
     'NormalizeFeatures',
     'PackMomentInputs',

@@ -102,40 +102,6 @@ class LoadClipFeatures(_LoadStream):
 
 
 @TRANSFORMS.register_module()
-class LoadRowTimes(LoadClipFeatures):
-    """Load the times of rows that are no clips of equal length, such as sentences.
-
-    Required keys: ``feature_files``, ``channels``, ``video_name``, ``duration``.
-    Added: ``clips[stream]`` (L, 2), start and end of each row in seconds; ``num_clips`` L;
-    ``seconds_per_clip``, the mean over the video.
-
-    Args:
-        stream: Name of the file of times among ``feature_files``.
-    """
-
-    def __init__(self, stream: str = 'times') -> None:
-        super().__init__(stream)
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the times.
-
-        Raises:
-            InputError: The times cannot be read, are none, or are not as many as other rows.
-        """
-        results = super().transform(results)
-        times = results['clips'][self.stream]
-        if times.shape[1] != 2 or not (times[:, 0] <= times[:, 1]).all():
-            raise InputError(
-                f'{results["feature_files"][self.stream]}: video {results["video_name"]!r}: found '
-                f'rows {times.shape} that are no start and end in seconds; give the file of times '
-                'that tools/extract_text_features.py sentences --rows sentences writes'
-            )
-        num_rows = len(times)
-        results.update(num_clips=num_rows, seconds_per_clip=results['duration'] / num_rows)
-        return results
-
-
-@TRANSFORMS.register_module()
 class CountClips(_LoadStream):
     """Note how many clips a video has after pooling, and how long one is, reading no features.
 
