@@ -3,6 +3,7 @@
 _base_ = [
     '_base_/datasets/anet_text.py',
     '_base_/evaluation/corpus.py',
+    '_base_/schedules/no_training.py',
     '_base_/default_runtime.py',
 ]
 

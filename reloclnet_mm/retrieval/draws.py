@@ -65,7 +65,9 @@ class _Candidates:
         self.sizes = sizes[self.kinds]
         self.ends = self.sizes.cumsum()
 
-    def draw(self, generator: Generator, count: int, place: int | None = None) -> tuple:
+    def draw(
+        self, generator: Generator, count: int, place: int | None = None
+    ) -> tuple[NDArray, NDArray]:
         """Draw places (K,) and spans (K, 2), from all videos or from that at one place."""
         if place is None:
             drawn = _draw(generator, int(self.ends[-1]), count)
