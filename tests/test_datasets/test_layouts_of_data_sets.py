@@ -362,15 +362,15 @@ def write_features(folder, reader, widths):
     return {name: f'{name}.h5' for name in widths}
 
 
-def pipeline_of(streams):
-    return [
-        dict(type='reloclnet_mm.LoadQueryFeatures'),
-        *(dict(type='reloclnet_mm.LoadClipFeatures', stream=stream) for stream in streams),
-        dict(type='reloclnet_mm.PoolClips', clip_length=CLIP_LENGTH, max_clips=MAX_CLIPS),
-        dict(type='reloclnet_mm.AppendTEF'),
-        dict(type='reloclnet_mm.MomentToSpan'),
-        dict(type='reloclnet_mm.PackMomentInputs'),
-    ]
+def transforms(*names):
+    return [dict(type=f'reloclnet_mm.{name}') for name in names]
+
+
+LOAD_CLIPS = ('LoadClipFeatures', 'PoolClips', 'AppendTEF')
+PIPELINES = dict(
+    QueryDataset=transforms('LoadQueryFeatures', *LOAD_CLIPS, 'MomentToSpan', 'PackMomentInputs'),
+    CorpusDataset=transforms(*LOAD_CLIPS, 'PackMomentInputs'),
+)
 
 
 @pytest.mark.parametrize('layout', sorted(LAYOUTS.keys() - {'tvr_ranking'}))
@@ -379,13 +379,17 @@ def test_samples_with_features_of_the_usual_widths_pack(tmp_path, layout):
     widths = WIDTHS[layout]
     files = write_features(tmp_path, TASK_UTILS.build(config), widths)
     streams = files.keys() - {'query'}
-    common = dict(data_root=str(tmp_path), feature_files=files, channels=widths, reader=config)
+    common = dict(
+        data_root=str(tmp_path),
+        feature_files=files,
+        channels=widths,
+        clip_length=CLIP_LENGTH,
+        max_clips=MAX_CLIPS,
+        reader=config,
+    )
     queries, corpus = (
         DATASETS.build(dict(type=f'reloclnet_mm.{kind}', pipeline=steps, **common))
-        for kind, steps in (
-            ('QueryDataset', pipeline_of(streams)),
-            ('CorpusDataset', [*pipeline_of(streams)[1:-2], pipeline_of(streams)[-1]]),
-        )
+        for kind, steps in PIPELINES.items()
     )
     queries.check_corpus(corpus)
     for sample in queries:
@@ -410,7 +414,7 @@ def test_queries_of_tvr_ranking_pack_without_a_video(tmp_path):
             reader=config,
             data_root=str(tmp_path),
             feature_files=files,
-            pipeline=[pipeline_of(())[0], pipeline_of(())[-1]],
+            pipeline=transforms('LoadQueryFeatures', 'PackMomentInputs'),
         )
     )
     gt = dataset[0]['data_samples'].gt
