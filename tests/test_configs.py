@@ -1,12 +1,18 @@
 """Every config trains, validates and tests, on small data in the layout that it expects."""
 
 import math
+import re
 
 import pytest
 from generated_data import LOADERS, QUERIES, write_data
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from tiny_corpus import REPOSITORY
+
+from reloclnet_mm.engine.hooks.data_check import data_difference
+from reloclnet_mm.registry import DATASETS, MODELS
+from reloclnet_mm.utils.config_checks import check_settings
 
 CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
 BATCH_SIZE = 3
@@ -43,3 +49,28 @@ def test_a_config_trains_validates_and_tests(path, tmp_path):
     assert 0 <= scalars['val/VCMR/R1@0.5'] <= 100
     tested = runner.test()
     assert tested['VR/R100'] == 100
+
+
+def test_the_derived_config_of_the_page_is_checked_and_its_model_fits_its_data(tmp_path):
+    (text,) = re.findall(
+        r'```python\n(.*?)```', (REPOSITORY / 'configs/README.md').read_text(), re.DOTALL
+    )
+    path = tmp_path / 'derived.py'
+    path.write_text(text.replace("'relocl_", f"'{REPOSITORY}/configs/relocl_"))
+    cfg = Config.fromfile(path)
+    check_settings(cfg)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(cfg.model)
+        for name in LOADERS:
+            dataset = DATASETS.build(dict(cfg[name].dataset, lazy_init=True))
+            assert data_difference(model, dataset) == ''
+            assert dataset.feature_settings == dict(
+                feature_files=dict(subtitle='data/mine/words.h5', query='data/mine/queries.h5'),
+                channels=dict(subtitle=768, query=768),
+                normalize=('subtitle', 'query'),
+                clip_length=5.0,
+                max_clips=100,
+                max_tokens=40,
+            )
+            split = 'train' if name == 'train_dataloader' else 'val'
+            assert dataset.reader['split'] == split
