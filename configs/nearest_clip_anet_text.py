@@ -8,13 +8,17 @@ _base_ = [
 ]
 
 # Features as they are: a query is the mean of its tokens.
-query_pipeline = [_base_.load_query[0], *_base_.pack]
-corpus_pipeline = [*_base_.load_clips[:2], *_base_.pack]
+query_pipeline = [dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')]
+corpus_pipeline = [
+    dict(type='LoadClipFeatures'),
+    dict(type='PoolClips'),
+    dict(type='PackMomentInputs'),
+]
 
 model = dict(
     type='NearestClip',
     streams=dict(subtitle=_base_.channels.subtitle),
-    reader=dict(**_base_.train_dataloader.dataset.reader, data_root=_base_.data_root),
+    reader=dict(**_base_.train_reader, data_root=_base_.data_root),
 )
 train_dataloader = None
 val_dataloader = dict(dataset=dict(pipeline=query_pipeline))

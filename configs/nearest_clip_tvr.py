@@ -8,9 +8,13 @@ _base_ = [
 ]
 
 # Features as they are: a query is the mean of its tokens, as wide as subtitles.
-query_pipeline = [_base_.load_query[0], *_base_.pack]
-corpus_pipeline = [*_base_.load_clips[1:3], *_base_.pack]
-names = dict(
+query_pipeline = [dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')]
+corpus_pipeline = [
+    dict(type='LoadClipFeatures'),
+    dict(type='PoolClips'),
+    dict(type='PackMomentInputs'),
+]
+data = dict(
     feature_files=dict(
         _delete_=True, subtitle=_base_.feature_files.subtitle, query=_base_.feature_files.query
     ),
@@ -20,10 +24,10 @@ names = dict(
 model = dict(
     type='NearestClip',
     streams=dict(subtitle=_base_.channels.subtitle),
-    reader=dict(**_base_.train_dataloader.dataset.reader, data_root=_base_.data_root),
+    reader=dict(**_base_.train_reader, data_root=_base_.data_root),
 )
 train_dataloader = None
-val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **names))
-val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **names))
+val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **data))
+val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **data))
 test_dataloader = val_dataloader
 test_corpus_dataloader = val_corpus_dataloader

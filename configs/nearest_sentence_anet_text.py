@@ -11,28 +11,19 @@ channels = dict(subtitle=_base_.channels.subtitle, times=2, query=_base_.channel
 feature_files = dict(
     subtitle='sentences.h5', times='sentences_times.h5', query=_base_.feature_files.query
 )
-files = dict(feature_files=feature_files, channels=channels)
+data = dict(feature_files=feature_files, channels=channels, max_tokens=64)
 
-train_dataloader = None
-# Tokens as they are: their mean is that of a sentence.
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=[dict(type='LoadQueryFeatures', max_tokens=64), dict(type='PackMomentInputs')],
-        **files,
-    )
-)
-val_corpus_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadClipFeatures', stream='subtitle'),
-            dict(type='LoadClipFeatures', stream='times'),
-            dict(type='CountTimedRows'),
-            dict(type='PackMomentInputs'),
-        ],
-        **files,
-    )
-)
-test_dataloader = val_dataloader
-test_corpus_dataloader = val_corpus_dataloader
+# Features as they are: a query is the mean of its tokens, as a sentence is.
+query_pipeline = [dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')]
+corpus_pipeline = [
+    dict(type='LoadClipFeatures'),
+    dict(type='CountTimedRows'),
+    dict(type='PackMomentInputs'),
+]
 
 model = dict(type='NearestSentence', streams=dict(subtitle=channels['subtitle']))
+train_dataloader = None
+val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **data))
+val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **data))
+test_dataloader = val_dataloader
+test_corpus_dataloader = val_corpus_dataloader
