@@ -1,6 +1,6 @@
 """What metrics share: the truth of a query, and checks of their arguments."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,27 @@ class Truth(NamedTuple):
         video_ids: (M,) int64.
         moments: (M, 2) float64, seconds.
         annotators: (M,) int64; None: each moment is of another annotator.
+        relevance: (M,) float64; None: unknown.
     """
 
     video_ids: NDArray
     moments: NDArray
-    annotators: NDArray | None
+    annotators: NDArray | None = None
+    relevance: NDArray | None = None
+
+    def chosen(self, mask: NDArray) -> 'Truth':
+        """Return the moments where a mask (M,) is true."""
+        return Truth(*(x if x is None else x[mask] for x in self))
+
+    def overlaps(self, found: Mapping[str, ArrayLike], top_k: int | None = None) -> NDArray:
+        """Compute the IoU of each of the first K predictions with each moment, (K, M).
+
+        Args:
+            found: ``video_ids`` and ``moments`` of the predictions, best first.
+            top_k: K; None: all.
+        """
+        answers = (found[name][:top_k] for name in ('video_ids', 'moments'))
+        return overlaps(*answers, self.video_ids, self.moments)
 
     def hits(
         self, video_ids: ArrayLike, moments: ArrayLike, ious: ArrayLike, min_annotators: int
@@ -50,8 +66,7 @@ def ground_truth(sample: dict[str, Any], needed_by: str, *, in_own_video: bool =
     gt = sample['gt']
     truth = Truth(*(np.asarray(gt[key]) if key in gt else None for key in Truth._fields))
     if in_own_video:
-        own = truth.video_ids == sample['video_id']
-        truth = Truth(*(x if x is None else x[own] for x in truth))
+        truth = truth.chosen(truth.video_ids == sample['video_id'])
     return truth
 
 
