@@ -11,6 +11,7 @@ from reloclnet_mm.datasets.samplers import seeded
 from reloclnet_mm.datasets.transforms.loading import LoadClipFeatures
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS, TASK_UTILS
+from reloclnet_mm.utils.checks import check_count
 
 
 class FeatureDataset(BaseDataset):
@@ -127,13 +128,40 @@ class QueryDataset(FeatureDataset):
 
     A record has the query's id, text and type, its own video and, as ``gt``, the truth in the
     form of :class:`~reloclnet_mm.structures.MomentDataSample`, each where the annotation has it.
+
+    Args:
+        max_positives: Train on so many right moments of each query at most, the most relevant
+            first: each is a record of its own, with its video and ``target``, its place in ``gt``.
+            None: a query is one record, with its own video, as evaluation needs it.
+        **others: Arguments of :class:`FeatureDataset`.
+
+    Raises:
+        ValueError: ``max_positives`` is no positive number, or stands beside ``test_mode``.
     """
+
+    def __init__(self, *, max_positives: int | None = None, **others: Any) -> None:
+        if max_positives is not None:
+            check_count('QueryDataset: max_positives', max_positives)
+            if others.get('test_mode'):
+                raise ValueError(
+                    f'QueryDataset: max_positives is {max_positives} beside test_mode=True, which '
+                    'would evaluate a query once for each of its moments; leave it out'
+                )
+        self.max_positives = max_positives
+        super().__init__(**others)
 
     def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
         videos = reader.videos()
         queries = reader.queries(videos)
         self._names = {video.video_id: name for name, video in videos.items()}
-        return reader.ann_file, [_query_record(query, videos) for query in queries]
+        records = [_query_record(query, videos) for query in queries]
+        if self.max_positives is None:
+            return reader.ann_file, records
+        return reader.ann_file, [
+            positive
+            for query, record in zip(queries, records, strict=True)
+            for positive in _positives(query, record, videos, self.max_positives)
+        ]
 
     def video_ids(self) -> dict[int, str]:
         """Return the name of each video that a query or its truth names, by id."""
@@ -180,8 +208,12 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
         record |= _video_record(videos[query.video_name])
     if query.moments:
         moments = query.moments
+        ids, sources = (
+            np.array([getattr(videos[x.video_name], name) for x in moments], np.int64)
+            for name in ('video_id', 'source_id')
+        )
         record['gt'] = dict(
-            video_ids=np.array([videos[x.video_name].video_id for x in moments], np.int64),
+            video_ids=ids,
             moments=np.array([(x.start, x.end) for x in moments], np.float64),
         )
         for name, field, dtype in (
@@ -191,4 +223,19 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
             values = [getattr(moment, field) for moment in moments]
             if None not in values:
                 record['gt'][name] = np.array(values, dtype)
+        if (sources != ids).any():
+            record['gt']['source_ids'] = sources
     return record
+
+
+def _positives(
+    query: Query, record: dict[str, Any], videos: dict[str, Video], count: int
+) -> list[dict[str, Any]]:
+    """List records of a query's most relevant moments; its own record where it has none."""
+    if not query.moments:
+        return [record]
+    relevance = record['gt'].get('relevance', np.zeros(len(query.moments)))
+    best = np.argsort(-relevance, kind='stable')[:count].tolist()
+    return [
+        record | _video_record(videos[query.moments[i].video_name]) | dict(target=i) for i in best
+    ]
