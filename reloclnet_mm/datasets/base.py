@@ -1,5 +1,6 @@
 """Data sets of queries and of videos, for all layouts of annotation."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -153,22 +154,35 @@ class QueryDataset(FeatureDataset):
     def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
         videos = reader.videos()
         queries = reader.queries(videos)
-        self._names = {video.video_id: name for name, video in videos.items()}
+        self._videos = {video.video_id: _video_record(video) for video in videos.values()}
         records = [_query_record(query, videos) for query in queries]
         if self.max_positives is None:
             return reader.ann_file, records
+        # The truth is kept once a query: it would be many times as large with each of its moments.
+        self._records = records
         return reader.ann_file, [
-            positive
-            for query, record in zip(queries, records, strict=True)
-            for positive in _positives(query, record, videos, self.max_positives)
+            dict(record=i, target=target)
+            for i, record in enumerate(records)
+            for target in (_most_relevant(record, self.max_positives) if 'gt' in record else [None])
         ]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Return a record as :class:`FeatureDataset` does, put together from pair and query."""
+        info = super().get_data_info(idx)
+        if self.max_positives is None:
+            return info
+        record = copy.deepcopy(self._records[info.pop('record')])
+        if info['target'] is not None:
+            record |= self._videos[int(record['gt']['video_ids'][info['target']])]
+        return record | info
 
     def video_ids(self) -> dict[int, str]:
         """Return the name of each video that a query or its truth names, by id."""
         infos = [self.get_data_info(i) for i in range(len(self))]
         own = (info['video_id'] for info in infos if 'video_id' in info)
         right = (number for info in infos if 'gt' in info for number in info['gt']['video_ids'])
-        return {number: self._names[number] for number in dict.fromkeys([*own, *map(int, right)])}
+        numbers = dict.fromkeys([*own, *map(int, right)])
+        return {number: self._videos[number]['video_name'] for number in numbers}
 
     def check_corpus(self, corpus: FeatureDataset) -> None:
         """Check that a corpus has the videos of these queries, under the same ids and names.
@@ -228,14 +242,7 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
     return record
 
 
-def _positives(
-    query: Query, record: dict[str, Any], videos: dict[str, Video], count: int
-) -> list[dict[str, Any]]:
-    """List records of a query's most relevant moments; its own record where it has none."""
-    if not query.moments:
-        return [record]
-    relevance = record['gt'].get('relevance', np.zeros(len(query.moments)))
-    best = np.argsort(-relevance, kind='stable')[:count].tolist()
-    return [
-        record | _video_record(videos[query.moments[i].video_name]) | dict(target=i) for i in best
-    ]
+def _most_relevant(record: dict[str, Any], count: int) -> list[int]:
+    """Return the places in ``gt`` of a query's most relevant moments, the first of equal ones."""
+    relevance = record['gt'].get('relevance', np.zeros(len(record['gt']['moments'])))
+    return np.argsort(-relevance, kind='stable')[:count].tolist()
