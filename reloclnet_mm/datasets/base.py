@@ -132,8 +132,9 @@ class QueryDataset(FeatureDataset):
 
     Args:
         max_positives: Train on so many right moments of each query at most, the most relevant
-            first: each is a record of its own, with its video and ``target``, its place in ``gt``.
-            None: a query is one record, with its own video, as evaluation needs it.
+            first, and none of relevance 0: each is a record of its own, with its video and
+            ``target``, its place in ``gt``. None: a query is one record, with its own video, as
+            evaluation needs it.
         **others: Arguments of :class:`FeatureDataset`.
 
     Raises:
@@ -244,5 +245,6 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
 
 def _most_relevant(record: dict[str, Any], count: int) -> list[int]:
     """Return the places in ``gt`` of a query's most relevant moments, the first of equal ones."""
-    relevance = record['gt'].get('relevance', np.zeros(len(record['gt']['moments'])))
-    return np.argsort(-relevance, kind='stable')[:count].tolist()
+    relevance = record['gt'].get('relevance', np.ones(len(record['gt']['moments'])))
+    best = np.argsort(-relevance, kind='stable')[:count]
+    return best[relevance[best] > 0].tolist()

@@ -118,5 +118,9 @@ def _owners(counts: Tensor, total: int) -> Tensor:
 def _right_sources(sample: MomentDataSample, own: Tensor) -> Tensor:
     if 'gt' not in sample:
         return own
-    ids = sample.gt.get('source_ids', sample.gt.get('video_ids'))
-    return own if ids is None else ids.to(own.device)
+    ids = sample.gt.get('source_ids', sample.gt.get('video_ids')).to(own.device)
+    if 'relevance' not in sample.gt:
+        return ids
+    # A moment of relevance 0 is not right. The pair's own recording takes its place, so that the
+    # number of entries is known without waiting for the device.
+    return torch.where(sample.gt.relevance.to(own.device) > 0, ids, own)

@@ -9,7 +9,10 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS, TASK_UTILS
 
 # Relevance, video and moment; in the order of the annotation.
-MOMENTS = [(2.0, 'a', 0, 2), (4.0, 'b', 4, 8), (2.0, 'a', 6, 9), (1.0, 'c', 0, 1), (3.0, 'b', 1, 3)]
+MOMENTS = [
+    *[(2.0, 'a', 0, 2), (4.0, 'b', 4, 8), (2.0, 'a', 6, 9), (1.0, 'c', 0, 1), (3.0, 'b', 1, 3)],
+    *[(0.0, 'b', 0, 9), (0.0, 'a', 0, 9)],
+]
 
 
 @TASK_UTILS.register_module(force=True)
@@ -68,8 +71,8 @@ def test_the_most_relevant_moments_are_a_record_each_in_the_order_of_the_annotat
         (3, 'a', None),
     ]
     # Each knows all right moments, those that it does not train on too.
-    assert all(len(x['gt']['moments']) == 5 for x in found[:4])
-    assert found[0]['gt']['source_ids'].tolist() == [20, 21, 20, 7, 21]
+    assert all(len(x['gt']['moments']) == 7 for x in found[:4])
+    assert found[0]['gt']['source_ids'].tolist() == [20, 21, 20, 7, 21, 21, 20]
     assert (found[0]['video_id'], found[0]['source_id']) == (21, 21)
 
 
@@ -82,7 +85,8 @@ def test_one_positive_of_a_query_is_its_most_relevant_moment():
 
 
 def test_the_target_is_the_samples_own_moment_and_all_of_the_video_are_known():
-    found = [MomentToSpan()(note_clips(x)) for x in records(max_positives=5)[:7]]
+    # Two of the seven moments of the first query have relevance 0.
+    found = [MomentToSpan()(note_clips(x)) for x in records(max_positives=9)[:7]]
     assert [x['gt_span'] for x in found] == [(2, 4), (0, 2), (0, 1), (3, 4), (0, 1), (0, 3), (1, 4)]
     in_b, in_a = [(2, 4), (0, 2)], [(0, 1), (3, 4)]
     expected = [in_b, in_b, in_a, in_a, [(0, 1)], [(0, 3), (1, 4)], [(0, 3), (1, 4)]]
@@ -99,7 +103,7 @@ def test_a_packed_sample_carries_what_the_losses_need():
     sample = build(max_positives=5, pipeline=pipeline)[3]['data_samples']
     assert sample.gt_span.tolist() == [3, 4]
     assert sample.right_spans.tolist() == [[0, 1], [3, 4]]
-    assert sample.gt.source_ids.tolist() == [20, 21, 20, 7, 21]
+    assert sample.gt.source_ids.tolist() == [20, 21, 20, 7, 21, 21, 20]
     assert (sample.video_id, sample.source_id, sample.query_id) == (20, 20, 1)
 
 

@@ -199,6 +199,18 @@ def test_ndcg_equals_a_naive_loop(seed):
         assert results[f'VCMR/NDCG{k}@{iou}'] == pytest.approx(100 * np.mean(values), rel=1e-9)
 
 
+def test_a_moment_of_relevance_0_is_taken_and_gains_nothing_and_is_no_hit_of_recalls():
+    truth, found = [(1, 0, 10), (1, 0, 8)], [(1, 0, 10), (1, 0, 8)]
+    sample = query(truth, found, 'vcmr', relevance=[0.0, 3.0])
+    ndcg = evaluate(NDCG | dict(top_k=(10,), iou_thresholds=(0.7,)), [sample])
+    assert ndcg['VCMR/NDCG10@0.7'] == pytest.approx(100 / math.log2(3))
+    recall = dict(type='reloclnet_mm.MomentRecall', task='VCMR', top_k=(1,), iou_thresholds=(0.9,))
+    assert evaluate(recall, [sample]) == {'VCMR/R1@0.9': 0.0}
+    sample['pred_vr'] = dict(video_ids=np.array([1]))
+    sample['gt']['relevance'] = np.zeros(2)
+    assert evaluate(dict(type='reloclnet_mm.VideoRecall', top_k=(1,)), [sample]) == {'VR/R1': 0.0}
+
+
 def test_no_queries_have_no_ndcg():
     assert np.isnan(list(METRICS.build(NDCG).compute_metrics([]).values())).all()
 

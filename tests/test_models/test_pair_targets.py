@@ -43,7 +43,9 @@ def sample(span, video_id, *, right=(), spans=None, **meta):
     found = MomentDataSample(metainfo=dict(video_id=video_id, **meta), gt_span=torch.tensor(span))
     if right:
         ids = torch.tensor(right)
-        found.gt = InstanceData(video_ids=ids, source_ids=10 * ids)
+        found.gt = InstanceData(video_ids=ids)
+        if 'source_id' in meta:
+            found.gt.source_ids = 10 * ids
     if spans:
         found.right_spans = torch.tensor(spans)
     return found
@@ -64,6 +66,14 @@ def test_targets_are_collected_from_samples_with_and_without_further_answers():
         [1, 0, 0, 0, 0],
         [0, 0, 1, 1, 0],
     ]
+
+
+def test_videos_of_moments_that_are_not_relevant_are_wrong():
+    samples = [sample([0, 0], 4, right=[4, 2]), sample([0, 0], 2)]
+    for relevance, expected in (([3.0, 0.0], False), ([3.0, 1.0], True)):
+        samples[0].gt.relevance = torch.tensor(relevance)
+        found = PairTargets.of(samples, torch.device('cpu')).right_videos
+        assert found.tolist() == [[True, expected], [False, True]]
 
 
 def test_videos_without_a_recording_are_told_apart_by_their_ids():

@@ -1,6 +1,5 @@
 # Several right moments (windows) a query, as QVHighlights scores them, and recalls over a corpus.
-val_cfg = dict(type='CorpusValLoop')
-test_cfg = dict(type='CorpusTestLoop')
+_base_ = 'corpus.py'
 
 val_evaluator = [
     dict(type='VideoRecall'),

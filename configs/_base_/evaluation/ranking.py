@@ -1,7 +1,6 @@
 # Moments of the corpus ranked by relevance, as TVR-Ranking scores them. A query has no video of its
 # own there, so SVMR is not asked.
-val_cfg = dict(type='CorpusValLoop')
-test_cfg = dict(type='CorpusTestLoop')
+_base_ = 'corpus.py'
 
 val_evaluator = [
     dict(type='RankingNDCG'),

@@ -151,7 +151,13 @@ class MomentToSpan(BaseTransform):
             InputError: The query has no right moment in its own video.
         """
         gt = results.get('gt')
-        own = [] if gt is None else np.flatnonzero(gt['video_ids'] == results.get('video_id'))
+        own = (
+            []
+            if gt is None
+            else np.flatnonzero(
+                (gt['video_ids'] == results.get('video_id')) & (gt.get('relevance', 1) > 0)
+            )
+        )
         if len(own) == 0:
             raise InputError(
                 f'MomentToSpan: query {results["query_id"]!r} has no moment in the annotation, '

@@ -21,8 +21,9 @@ class RankingNDCG(BaseMetric):
 
     As TVR-Ranking has it (Liang et al., 2024): from the best rank down, an answer takes the
     relevance of the moment that it overlaps most among those not yet taken, if their IoU is above
-    the threshold. The gain is 2^relevance − 1, the ideal list has the K most relevant moments. Mean
-    over queries, in percent and not rounded; TVR-Ranking prints 0.4059 for 40.59.
+    the threshold. Moments of relevance 0 are taken too, and gain nothing. The gain is
+    2^relevance − 1, the ideal list has the K most relevant moments. Mean over queries, in percent
+    and not rounded; TVR-Ranking prints 0.4059 for 40.59.
 
     Args:
         top_k: The K.
@@ -50,18 +51,19 @@ class RankingNDCG(BaseMetric):
             InputError: A query has no answer, or its moments no relevance.
         """
         for sample in data_samples:
-            truth = ground_truth(sample, 'RankingNDCG')
+            truth = ground_truth(sample, 'RankingNDCG', irrelevant=True)
             if truth.relevance is None:
                 raise InputError(
                     f'RankingNDCG: the moments of query {sample["query_id"]!r} have no relevance; '
                     'read the annotation with a reader that has it, such as TVRRankingReader, or '
                     'leave this metric out'
                 )
-            overlap = truth.overlaps(sample['pred_vcmr'], max(self.top_k))
+            found = sample['pred_vcmr']
+            overlap = truth.overlaps(found['video_ids'], found['moments'])[: max(self.top_k)]
             matches = match_moments(overlap, self.ious, strict=True)
-            found = gains(truth.relevance, matches)
+            gained = gains(truth.relevance, matches)
             ideal = np.tile(gains(truth.relevance), (len(self.ious), 1))
-            self.results.append(np.stack([ndcg_at(found, ideal, k) for k in self.top_k], 1))
+            self.results.append(np.stack([ndcg_at(gained, ideal, k) for k in self.top_k], 1))
 
     def compute_metrics(self, results: list[NDArray]) -> dict[str, float]:
         """Compute ``NDCG{K}@{IoU}``; NaN without queries."""

@@ -1,6 +1,6 @@
 """What metrics share: the truth of a query, and checks of their arguments."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,31 +29,32 @@ class Truth(NamedTuple):
         """Return the moments where a mask (M,) is true."""
         return Truth(*(x if x is None else x[mask] for x in self))
 
-    def overlaps(self, found: Mapping[str, ArrayLike], top_k: int | None = None) -> NDArray:
-        """Compute the IoU of each of the first K predictions with each moment, (K, M).
-
-        Args:
-            found: ``video_ids`` and ``moments`` of the predictions, best first.
-            top_k: K; None: all.
-        """
-        answers = (found[name][:top_k] for name in ('video_ids', 'moments'))
-        return overlaps(*answers, self.video_ids, self.moments)
+    def overlaps(self, video_ids: ArrayLike, moments: ArrayLike) -> NDArray:
+        """Compute the IoU of each of K moments with each right one, (K, M)."""
+        return overlaps(video_ids, moments, self.video_ids, self.moments)
 
     def hits(
         self, video_ids: ArrayLike, moments: ArrayLike, ious: ArrayLike, min_annotators: int
     ) -> NDArray:
         """Tell for each of T thresholds which of K moments are right, (T, K) bool."""
-        overlap = overlaps(video_ids, moments, self.video_ids, self.moments)
+        overlap = self.overlaps(video_ids, moments)
         return moment_hits(overlap, ious, min_annotators, self.annotators)
 
 
-def ground_truth(sample: dict[str, Any], needed_by: str, *, in_own_video: bool = False) -> Truth:
+def ground_truth(
+    sample: dict[str, Any],
+    needed_by: str,
+    *,
+    in_own_video: bool = False,
+    irrelevant: bool = False,
+) -> Truth:
     """Return the right moments of a query.
 
     Args:
         sample: A data sample as a dict, with ``gt``.
         needed_by: Name of the metric for the message.
         in_own_video: Whether to take only those in the query's own video.
+        irrelevant: Whether to take moments of relevance 0 too, which are not right.
 
     Raises:
         InputError: The query has no answer.
@@ -67,6 +68,8 @@ def ground_truth(sample: dict[str, Any], needed_by: str, *, in_own_video: bool =
     truth = Truth(*(np.asarray(gt[key]) if key in gt else None for key in Truth._fields))
     if in_own_video:
         truth = truth.chosen(truth.video_ids == sample['video_id'])
+    if truth.relevance is not None and not irrelevant:
+        truth = truth.chosen(truth.relevance > 0)
     return truth
 
 

@@ -85,7 +85,7 @@ class QVHighlightsMetric(BaseMetric):
         for sample in data_samples:
             truth = ground_truth(sample, needed_by, in_own_video=in_own_video)
             found = sample[f'pred_{self.task.lower()}']
-            overlap = truth.overlaps(found, self.max_predictions)
+            overlap = truth.overlaps(found['video_ids'], found['moments'])[: self.max_predictions]
             self.results.append(
                 {name: self._score(overlap[:, mask]) for name, mask in self._masks(truth).items()}
             )
