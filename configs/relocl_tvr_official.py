@@ -6,13 +6,11 @@ _base_ = 'relocl_tvr.py'
 model = dict(padding='official', data_preprocessor=dict(pad_clips_to=_base_.max_clips))
 
 # Rows of pooled videos count as 1.5 s, whatever they cover.
-load_clips = _base_.load_clips
-load_clips[2].update(pooled_seconds='official')
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.load_query, *load_clips, dict(type='MomentToSpan'), *_base_.pack]
-    )
-)
-corpus = dict(dataset=dict(pipeline=[*load_clips, *_base_.pack]))
-val_corpus_dataloader = corpus
-test_corpus_dataloader = corpus
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(pooled_seconds='official')
+corpus_pipeline = _base_.corpus_pipeline
+corpus_pipeline[1].update(pooled_seconds='official')
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline))
+test_corpus_dataloader = val_corpus_dataloader

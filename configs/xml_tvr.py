@@ -9,16 +9,12 @@ _base_ = [
 
 max_clips = 100
 
-load_clips = _base_.load_clips
-load_clips[2].update(max_clips=max_clips)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.load_query, *load_clips, dict(type='MomentToSpan'), *_base_.pack]
-    )
-)
-corpus = dict(dataset=dict(pipeline=[*load_clips, *_base_.pack]))
-val_corpus_dataloader = corpus
-test_corpus_dataloader = corpus
+data = dict(dataset=dict(max_clips=max_clips))
+train_dataloader = data
+val_dataloader = data
+val_corpus_dataloader = data
+test_dataloader = data
+test_corpus_dataloader = data
 
 model = dict(
     streams=_base_.streams,

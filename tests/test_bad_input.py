@@ -33,8 +33,7 @@ REMEDY = re.compile(
     r'\b(mend|remove|fetch|extract|put|set|use|renumber|check|give|add|evaluate|correct)\b', re.I
 )
 LOAD_QUERY = dict(type='reloclnet_mm.LoadQueryFeatures')
-LOAD_VIDEO = dict(type='reloclnet_mm.LoadClipFeatures', stream='video')
-LOAD_SUBTITLE = dict(type='reloclnet_mm.LoadClipFeatures', stream='subtitle')
+LOAD_CLIPS = dict(type='reloclnet_mm.LoadClipFeatures')
 
 
 def assert_stops(action, *parts):
@@ -107,37 +106,42 @@ def test_two_videos_of_one_index(corpus_folder):
 def test_a_missing_feature_file(corpus_folder, stream):
     path = corpus_folder / FILES[stream]
     path.unlink()
-    action = lambda: read_queries(corpus_folder, LOAD_QUERY, LOAD_VIDEO, LOAD_SUBTITLE)  # noqa: E731
+    action = lambda: read_queries(corpus_folder, LOAD_QUERY, LOAD_CLIPS)  # noqa: E731
     assert_stops(action, path, 'no such file', 'feature_files')
 
 
 def test_a_feature_file_that_is_no_h5(corpus_folder):
     path = corpus_folder / FILES['video']
     path.write_text('not h5')
-    assert_stops(lambda: read_queries(corpus_folder, LOAD_VIDEO), path, 'not an h5 file')
+    assert_stops(lambda: read_queries(corpus_folder, LOAD_CLIPS), path, 'not an h5 file')
 
 
-def test_a_stream_without_a_feature_file_in_the_config(corpus_folder):
-    files = dict(query=FILES['query'])
+@pytest.mark.parametrize(
+    ('load', 'name', 'there', 'missing'),
+    [
+        (LOAD_CLIPS, 'LoadClipFeatures', 'query', 'a stream among them'),
+        (LOAD_QUERY, 'LoadQueryFeatures', 'video', "'query' among them"),
+    ],
+)
+def test_what_has_no_feature_file_in_the_config(corpus_folder, load, name, there, missing):
+    settings = dict(feature_files={there: FILES[there]}, channels={}, normalize=[])
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_VIDEO, feature_files=files, channels={}),
-        'LoadClipFeatures',
-        "feature_files for ['query']",
-        "expected 'video'",
+        lambda: read_queries(corpus_folder, load, **settings),
+        f'{name}: the data set has feature_files for {[there]}, expected {missing}',
     )
 
 
 def test_a_missing_key(corpus_folder):
     path = corpus_folder / FILES['video']
     edit_features(path, 'b', None)
-    assert_stops(lambda: read_queries(corpus_folder, LOAD_VIDEO), path, "the key 'b'", '7 keys')
+    assert_stops(lambda: read_queries(corpus_folder, LOAD_CLIPS), path, "the key 'b'", '7 keys')
 
 
 def test_features_of_another_width(corpus_folder):
     path = corpus_folder / FILES['subtitle']
     edit_features(path, 'b', np.ones((11, 9), np.float32))
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_SUBTITLE),
+        lambda: read_queries(corpus_folder, LOAD_CLIPS),
         path,
         "key 'b'",
         'found rows 9 wide',
@@ -148,7 +152,7 @@ def test_features_of_another_width(corpus_folder):
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('stream', ['video', 'query'])
 def test_features_that_are_not_finite(corpus_folder, bad, stream):
-    key, load = ('b', LOAD_VIDEO) if stream == 'video' else ('2', LOAD_QUERY)
+    key, load = ('b', LOAD_CLIPS) if stream == 'video' else ('2', LOAD_QUERY)
     rows = np.ones((4, CHANNELS[stream]), np.float32)
     rows[2, 3] = bad
     edit_features(corpus_folder / FILES[stream], key, rows)
@@ -163,7 +167,7 @@ def test_features_that_are_not_finite(corpus_folder, bad, stream):
 
 @pytest.mark.parametrize('stream', ['video', 'query'])
 def test_an_empty_video_and_a_query_without_tokens(corpus_folder, stream):
-    key, load = ('b', LOAD_VIDEO) if stream == 'video' else ('2', LOAD_QUERY)
+    key, load = ('b', LOAD_CLIPS) if stream == 'video' else ('2', LOAD_QUERY)
     edit_features(corpus_folder / FILES[stream], key, np.zeros((0, CHANNELS[stream]), np.float32))
     assert_stops(
         lambda: read_queries(corpus_folder, load),
@@ -178,7 +182,7 @@ def test_an_empty_video_and_a_query_without_tokens(corpus_folder, stream):
 def test_features_that_are_no_rows(corpus_folder, array):
     edit_features(corpus_folder / FILES['video'], 'b', array)
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_VIDEO),
+        lambda: read_queries(corpus_folder, LOAD_CLIPS),
         corpus_folder / FILES['video'],
         "key 'b'",
         f'shape {array.shape}',
@@ -190,7 +194,7 @@ def test_streams_of_unequal_length(corpus_folder):
     rows = np.ones((9, CHANNELS['subtitle']), np.float32)
     edit_features(corpus_folder / FILES['subtitle'], 'b', rows)
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_VIDEO, LOAD_SUBTITLE),
+        lambda: read_queries(corpus_folder, LOAD_CLIPS),
         "video 'b'",
         "{'video': 11, 'subtitle': 9}",
         FILES['video'],
@@ -299,20 +303,19 @@ def test_an_annotation_without_queries(corpus_folder):
 def test_training_on_queries_without_answers(corpus_folder):
     edit_line(corpus_folder / 'train.jsonl', 2, ts=None)
     pipeline = [
-        LOAD_VIDEO,
+        LOAD_CLIPS,
         dict(type='reloclnet_mm.PoolClips'),
         dict(type='reloclnet_mm.MomentToSpan'),
     ]
     assert_stops(lambda: read_queries(corpus_folder, *pipeline), 'query 1', 'MomentToSpan')
 
 
-def test_a_stream_to_normalize_that_is_not_loaded(corpus_folder):
-    normalize = dict(type='reloclnet_mm.NormalizeFeatures', names=['subtitle'])
+@pytest.mark.parametrize('setting', [dict(channels=dict(audio=3)), dict(normalize=['audio'])])
+def test_a_setting_of_a_stream_that_has_no_file(corpus_folder, setting):
+    (name,) = setting
     assert_stops(
-        lambda: read_queries(corpus_folder, LOAD_VIDEO, normalize),
-        'NormalizeFeatures',
-        "['video']",
-        "expected 'subtitle'",
+        lambda: read_queries(corpus_folder, **setting),
+        f"QueryDataset: {name} has ['audio'], which feature_files ['query', 'subtitle', 'video']",
     )
 
 
@@ -396,7 +399,7 @@ def test_a_stream_of_the_model_that_the_batch_has_not():
 
 def test_a_sequence_longer_than_the_position_table():
     inputs = random_inputs(1, clips=[9], tokens=[2])
-    with pytest.raises(ValueError, match='9 rows meets a position table of 8; pool or truncate'):
+    with pytest.raises(ValueError, match='9 rows meets a position table of 8; lower max_clips or'):
         MODELS.build(tiny_model())(inputs)
 
 

@@ -13,6 +13,11 @@ from tiny_corpus import REPOSITORY, packed, tiny_model
 
 CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
 
+FEATURE_SETTINGS = (
+    *('data_root', 'feature_files', 'channels', 'normalize'),
+    *('clip_length', 'max_clips', 'max_tokens'),
+)
+
 # Runs in a process of its own: in this one the package is imported already.
 LOOK_UP = """
 import json, sys
@@ -109,18 +114,15 @@ def test_every_config_builds_a_model_that_fits_its_data(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
         model = MODELS.build(cfg.model)
-    channels = cfg.train_dataloader.dataset.channels
+    dataset = cfg.train_dataloader.dataset
+    channels, max_clips, max_tokens = dataset.channels, dataset.max_clips, dataset.max_tokens
     streams = model.context_encoder.streams
-    assert set(channels) == {*streams, 'query'}
+    assert set(channels) == set(dataset.feature_files) == {*streams, 'query'}
     # Two position columns are appended to each stream.
     for name, stream in streams.items():
         assert stream.projection.linear.in_features == channels[name] + 2
     assert model.query_encoder.projection.linear.in_features == channels['query']
-    pipeline = {t['type']: t for t in cfg.train_dataloader.dataset.pipeline}
-    resident = cfg.model.data_preprocessor
-    max_clips = pipeline.get('PoolClips', resident)['max_clips']
     assert model.context_encoder.position.embedding.num_embeddings >= max_clips
-    max_tokens = pipeline.get('LoadQueryFeatures', resident)['max_tokens']
     assert model.query_encoder.position.embedding.num_embeddings >= max_tokens
     inputs = dict(
         query=torch.zeros(1, max_tokens, channels['query']),
@@ -134,12 +136,15 @@ def test_every_config_builds_a_model_that_fits_its_data(path):
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_encodes_a_corpus_as_it_trains(path):
     cfg = Config.fromfile(path)
-    training = [t for t in cfg.train_dataloader.dataset.pipeline if 'Query' not in t['type']]
-    training = [t for t in training if t['type'] != 'MomentToSpan' and t.get('names') != ['query']]
-    for loader in (cfg.val_corpus_dataloader, cfg.test_corpus_dataloader):
-        corpus = loader.dataset
-        assert list(corpus.pipeline) == training
-        assert corpus.reader.split == 'val'
-        assert corpus.channels == cfg.val_dataloader.dataset.channels
-        assert corpus.data_root == cfg.val_dataloader.dataset.data_root
-        assert corpus.reader.video_index == cfg.val_dataloader.dataset.reader.video_index
+    training = cfg.train_dataloader.dataset
+    steps = [x for x in training.pipeline if x['type'] not in ('LoadQueryFeatures', 'MomentToSpan')]
+    for corpus, queries in (
+        (cfg.val_corpus_dataloader.dataset, cfg.val_dataloader.dataset),
+        (cfg.test_corpus_dataloader.dataset, cfg.test_dataloader.dataset),
+    ):
+        assert list(corpus.pipeline) == steps
+        for dataset in (corpus, queries):
+            assert {name: dataset.get(name) for name in FEATURE_SETTINGS} == {
+                name: training.get(name) for name in FEATURE_SETTINGS
+            }
+        assert queries.reader == dict(corpus.reader, ann_file=queries.reader.ann_file)

@@ -96,12 +96,18 @@ def edit_features(path, key, rows):
             file[key] = rows
 
 
-def files_of(folder, pipeline=()):
-    """Settings that both data sets have; the files are those of the streams that are loaded."""
-    loaded = [t['stream'] for t in pipeline if t['type'].endswith('LoadClipFeatures')]
-    names = ['query', *loaded] if loaded else FILES
-    files, channels = ({name: x[name] for name in names} for x in (FILES, CHANNELS))
-    return dict(data_root=str(folder), feature_files=files, channels=channels)
+def files_of(folder, streams=('video', 'subtitle')):
+    """Settings of the features, which all data sets have."""
+    names = [*streams, 'query']
+    return dict(
+        data_root=str(folder),
+        feature_files={name: FILES[name] for name in names},
+        channels={name: CHANNELS[name] for name in names},
+        normalize=[name for name in names if name != 'video'],
+        clip_length=CLIP_LENGTH,
+        max_clips=MAX_CLIPS,
+        max_tokens=MAX_TOKENS,
+    )
 
 
 def reader(split, queries=True):
@@ -110,24 +116,24 @@ def reader(split, queries=True):
     return dict(type='reloclnet_mm.TVRReader', video_index=INDEX, split=split, **files)
 
 
-def query_dataset(folder, split='train', pipeline=(), **others):
+def query_dataset(folder, split='train', pipeline=(), streams=('video', 'subtitle'), **others):
     """Config of the data set of queries."""
     settings = dict(
         type='reloclnet_mm.QueryDataset',
         reader=reader(split),
         pipeline=list(pipeline),
-        **files_of(folder, pipeline),
+        **files_of(folder, streams),
     )
     return settings | others
 
 
-def corpus_dataset(folder, split='val', pipeline=(), **others):
+def corpus_dataset(folder, split='val', pipeline=(), streams=('video', 'subtitle'), **others):
     """Config of the data set of videos."""
     settings = dict(
         type='reloclnet_mm.CorpusDataset',
         reader=reader(split, queries=False),
         pipeline=list(pipeline),
-        **files_of(folder, pipeline),
+        **files_of(folder, streams),
     )
     return settings | others
 
@@ -178,12 +184,6 @@ def tiny_config(folder, work_dir, epochs=1):
             log_level='WARNING',
         )
     )
-    for pipeline in pipelines_of(cfg):
-        for transform in pipeline:
-            if transform['type'] == 'LoadQueryFeatures':
-                transform['max_tokens'] = MAX_TOKENS
-            if transform['type'] == 'PoolClips':
-                transform['max_clips'] = MAX_CLIPS
     return cfg
 
 

@@ -1,4 +1,4 @@
-"""Write text features in TVR's layout: of queries, and of timed sentences clip by clip.
+"""Write text features: of queries by id, and of timed sentences clip by clip by video.
 
 A run that was stopped continues where it was when started again with the same arguments.
 """
@@ -40,7 +40,7 @@ def report_long(encoder: TextEncoder, texts: list[str]) -> None:
 
 def run_queries(args: argparse.Namespace) -> None:
     """Features of queries."""
-    texts = read_query_texts(args.annotations)
+    texts = read_query_texts(args.annotations, args.reader)
     encoder = make_encoder(args)
     out = FeatureWriter(args.out, {'kind': 'queries', **encoder_settings(encoder)}, args.dtype)
     todo = len(out.missing(texts))
@@ -79,7 +79,7 @@ def run_sentences(args: argparse.Namespace) -> None:
     """Features of timed sentences."""
     if not 0 < args.clip_length < math.inf:
         raise InputError(f'--clip-length {args.clip_length}, expected positive seconds')
-    durations = read_video_durations(args.video_index)
+    durations = read_video_durations(args.video_index, args.reader)
     subtitles = read_subtitles(args.source)
     report_coverage(subtitles, durations, args.clip_length, args.source)
     encoder = make_encoder(args)
@@ -117,6 +117,11 @@ def common_arguments() -> argparse.ArgumentParser:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=device, help=f'of the encoder ({defaults})')
     parser.add_argument(
+        '--reader',
+        default='TVRReader',
+        help='type of the reader of the annotation or the index (default: %(default)s)',
+    )
+    parser.add_argument(
         '--dtype',
         choices=['float32', 'float16'],
         default='float32',
@@ -131,9 +136,9 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(required=True)
     common = common_arguments()
     queries = commands.add_parser(
-        'queries', parents=[common], help='a row a token; key: desc_id of the query'
+        'queries', parents=[common], help='a row a token; key: id of the query'
     )
-    queries.add_argument('annotations', nargs='+', type=Path, metavar='ANN.jsonl')
+    queries.add_argument('annotations', nargs='+', type=Path, metavar='ANN')
     queries.set_defaults(run=run_queries)
     sentences = commands.add_parser(
         'sentences', parents=[common], help='a row a clip; key: name of the video'
@@ -141,7 +146,7 @@ def parse_args() -> argparse.Namespace:
     sentences.add_argument(
         'source', type=Path, help='subtitles: jsonl, or a folder of <video name>.srt or .vtt'
     )
-    sentences.add_argument('--video-index', type=Path, required=True, help='video2dur_idx.json')
+    sentences.add_argument('--video-index', type=Path, required=True, help='file of the videos')
     sentences.add_argument(
         '--clip-length', type=float, default=1.5, help='s (default: %(default)s)'
     )

@@ -15,6 +15,7 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    check_data=dict(type='DataCheckHook'),
     check_checkpoint=dict(type='CheckpointCheckHook'),
     finite_loss=dict(type='FiniteLossHook'),
     collapse_warning=dict(type='CollapseWarningHook'),

@@ -11,9 +11,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, load_checkpoint
 from numpy.typing import NDArray
 
+from reloclnet_mm.datasets.transforms import LoadQueryFeatures
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.corpus_model import CorpusModel
-from reloclnet_mm.registry import MODELS
+from reloclnet_mm.registry import DATASETS, MODELS
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 
 
@@ -89,12 +90,12 @@ def search(
             f'search: found query features of shape {query.shape}, expected (tokens, channels) of '
             'finite numbers'
         )
-    steps = model.cfg.test_dataloader.dataset.pipeline
-    (loading,) = [step for step in steps if step['type'].endswith('LoadQueryFeatures')]
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        pipeline = Compose([step for step in steps if step is not loading])
-    max_tokens = loading.get('max_tokens', len(query))
-    sample = pipeline(dict(query_id='query', query_tokens=query[:max_tokens]))
+        dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset, lazy_init=True))
+    steps = dataset.pipeline.transforms
+    pipeline = Compose([step for step in steps if not isinstance(step, LoadQueryFeatures)])
+    tokens = query[: dataset.max_tokens]
+    sample = pipeline(dict(dataset.feature_settings, query_id='query', query_tokens=tokens))
     batch = model.data_preprocessor(pseudo_collate([sample]))
     (found,) = model.predict(batch['inputs'], batch['data_samples'], corpus)
     ranked = found.pred_vcmr

@@ -2,26 +2,35 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
 from reloclnet_mm.datasets.readers import AnnotationReader, Query, Video
 from reloclnet_mm.datasets.samplers import seeded
-from reloclnet_mm.datasets.transforms.loading import LoadClipFeatures
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS, TASK_UTILS
-from reloclnet_mm.utils.checks import check_count
+from reloclnet_mm.utils.checks import check_count, check_number
 
 
 class FeatureDataset(BaseDataset):
     """A data set whose samples come with feature files.
 
+    What depends on the features is set here and travels in each sample, where the transforms
+    read it: a config for other data changes the data set and no pipeline.
+
     Args:
         reader: Config of the reader of the annotation; it gets ``data_root`` too.
         feature_files: ``query`` and stream names to h5 files or packed stores, below ``data_root``.
         channels: ``query`` and stream names to the width that features must have; None: any.
+        normalize: Names of ``feature_files`` whose rows NormalizeFeatures divides by their norm;
+            None: all of them.
+        clip_length: Seconds of a clip in the feature files of streams. None: what the files say in
+            their attribute ``clip_length``. ``even``: a file has no fixed length, its rows are
+            spread evenly over the duration of the video.
+        max_clips: Number of rows that PoolClips pools longer videos to.
+        max_tokens: Number of a query's first tokens that LoadQueryFeatures loads at most.
         pipeline: Transforms.
         data_root: Folder of the files.
         metainfo: Passed to mmengine's BaseDataset.
@@ -30,8 +39,9 @@ class FeatureDataset(BaseDataset):
         lazy_init: Read the annotation at first use.
 
     Raises:
-        InputError: The annotation cannot be used, ``channels`` names what has no file, or
-            ``feature_files`` a stream that the pipeline does not load beside another.
+        InputError: The annotation cannot be used, or ``channels`` or ``normalize`` names what has
+            no file.
+        ValueError: Another argument is out of its range.
     """
 
     def __init__(
@@ -40,6 +50,10 @@ class FeatureDataset(BaseDataset):
         reader: dict[str, Any],
         feature_files: dict[str, str],
         channels: dict[str, int] | None = None,
+        normalize: Sequence[str] | None = None,
+        clip_length: float | Literal['even'] | None = None,
+        max_clips: int = 128,
+        max_tokens: int = 30,
         pipeline: Sequence[dict | Callable] = (),
         data_root: str = '',
         metainfo: dict | None = None,
@@ -47,14 +61,24 @@ class FeatureDataset(BaseDataset):
         test_mode: bool = False,
         lazy_init: bool = False,
     ) -> None:
+        name = type(self).__name__
+        if clip_length not in (None, 'even'):
+            check_number(f"{name}: clip_length (seconds, 'even' or None)", clip_length, above=0)
+        check_count(f'{name}: max_clips', max_clips)
+        check_count(f'{name}: max_tokens', max_tokens)
         self.reader = dict(reader)
         self.channels = dict(channels or {})
-        unknown = sorted(self.channels.keys() - feature_files.keys())
-        if unknown:
-            raise InputError(
-                f'{type(self).__name__}: channels has {unknown}, which feature_files '
-                f'{sorted(feature_files)} has not; correct the name or remove it'
-            )
+        self.normalize = tuple(feature_files if normalize is None else normalize)
+        self.clip_length = clip_length
+        self.max_clips = max_clips
+        self.max_tokens = max_tokens
+        for argument, names in (('channels', self.channels), ('normalize', self.normalize)):
+            unknown = sorted({*names} - {*feature_files})
+            if unknown:
+                raise InputError(
+                    f'{name}: {argument} has {unknown}, which feature_files '
+                    f'{sorted(feature_files)} has not; correct the name or remove it'
+                )
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -64,18 +88,23 @@ class FeatureDataset(BaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
-        self._check_streams()
 
-    def _check_streams(self) -> None:
-        steps = self.pipeline.transforms
-        loaded = [step.stream for step in steps if isinstance(step, LoadClipFeatures)]
-        unused = sorted(self.data_prefix.keys() - {'query', *loaded})
-        if loaded and unused:
-            raise InputError(
-                f'{type(self).__name__}: feature_files has {unused}, which no LoadClipFeatures of '
-                f'the pipeline loads (it loads {loaded}); correct the name, remove the file or '
-                'add a transform'
-            )
+    @property
+    def streams(self) -> list[str]:
+        """Return the names of the streams that there are feature files of."""
+        return [name for name in self.data_prefix if name != 'query']
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """Return what the transforms read of each sample; the paths include ``data_root``."""
+        return dict(
+            feature_files=self.data_prefix,
+            channels=self.channels,
+            normalize=self.normalize,
+            clip_length=self.clip_length,
+            max_clips=self.max_clips,
+            max_tokens=self.max_tokens,
+        )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation; a record is a sample.
@@ -102,12 +131,8 @@ class FeatureDataset(BaseDataset):
             return super().__getitem__(idx)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Return a record with the paths of its feature files and their widths."""
-        return {
-            **super().get_data_info(idx),
-            'feature_files': self.data_prefix,
-            'channels': self.channels,
-        }
+        """Return a record with the settings of its features."""
+        return {**super().get_data_info(idx), **self.feature_settings}
 
     def video_ids(self) -> dict[int, str]:
         """Return the name of each video that a sample names, by id."""

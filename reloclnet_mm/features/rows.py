@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 
 NORM_EPS = 1e-5
+TEF_CHANNELS = 2
+"""Number of columns of :func:`temporal_endpoints`."""
 
 
 def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
@@ -47,7 +49,7 @@ def temporal_endpoints(length: int) -> np.ndarray:
         length: L, clips.
 
     Returns:
-        (L, 2) float32, [i / L, (i + 1) / L].
+        (L, TEF_CHANNELS) float32, [i / L, (i + 1) / L].
     """
     start = np.arange(length, dtype=np.float32) / length
     return np.stack([start, start + np.float32(1 / length)], 1)

@@ -52,6 +52,7 @@ class QueryEncoder(nn.Module):
         super().__init__()
         check_count('QueryEncoder: num_blocks', num_blocks)
         self.in_channels = in_channels
+        self.max_tokens = max_tokens
         self.stream_names = tuple(streams)
         self.padding = padding
         self.projection = InputProjection(in_channels, embed_dims, input_dropout)
@@ -166,6 +167,7 @@ class ContextEncoder(nn.Module):
                 f'ContextEncoder: found the streams {sorted(in_channels)}, expected one or two'
             )
         self.in_channels = dict(in_channels)
+        self.max_clips = max_clips
         self.crosswise = crosswise and len(in_channels) == 2
         self.padding = padding
         self.position = PositionEmbedding(max_clips, embed_dims, dropout)

@@ -110,9 +110,8 @@ class PositionEmbedding(nn.Module):
         max_len = self.embedding.num_embeddings
         if length > max_len:
             raise ValueError(
-                f'a sequence of {length} rows meets a position table of {max_len}; pool or '
-                'truncate it in the pipeline (PoolClips, LoadQueryFeatures), or enlarge the '
-                "encoder's max_clips or max_tokens"
+                f'a sequence of {length} rows meets a position table of {max_len}; lower '
+                'max_clips or max_tokens of the data set, or enlarge that of the encoder'
             )
         return self.dropout(self.norm(x + self.embedding.weight.to(x.dtype)[layout.positions]))
 

@@ -20,14 +20,19 @@ class _Clips(Dataset):
     """Read the videos of a feature file through the transforms of a training pipeline."""
 
     def __init__(self, path: Path, channels: int, num_videos: int, num_samples: int) -> None:
-        self.record = dict(feature_files=dict(video=str(path)), channels=dict(video=channels))
+        self.record = dict(
+            feature_files=dict(video=str(path)),
+            channels=dict(video=channels),
+            clip_length=1.5,
+            max_clips=128,
+        )
         self.num_videos = num_videos
         self.num_samples = num_samples
         with DefaultScope.overwrite_default_scope('reloclnet_mm'):
             self.pipeline = Compose(
                 [
-                    dict(type='LoadClipFeatures', stream='video'),
-                    dict(type='PoolClips', clip_length=1.5, max_clips=128),
+                    dict(type='LoadClipFeatures'),
+                    dict(type='PoolClips'),
                     dict(type='AppendTEF'),
                     dict(type='PackMomentInputs'),
                 ]

@@ -1,5 +1,6 @@
 """Reading JSON files by a schema, so that whatever is wrong in one ends in one message."""
 
+import codecs
 import json
 import os
 import re
@@ -44,6 +45,31 @@ def read_jsonl(path: str | os.PathLike, schema: Any) -> Iterator[tuple[str, Any]
             if line.strip():
                 where = f'{path}:{number}'
                 yield where, check(_parse(line, where, 'a line of JSON'), schema, where)
+
+
+def read_json_list(path: str | os.PathLike, schema: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the objects of a JSON file that is one list, without building the whole list.
+
+    Args:
+        path: UTF-8 file, with or without a byte order mark.
+        schema: Type of an entry, as for :func:`read_json`.
+
+    Yields:
+        ``FILE: entry NUMBER`` for messages, counted from 0, and the object.
+
+    Raises:
+        InputError: The file is missing or no list in JSON, or an entry does not fit the schema.
+    """
+    data = _existing(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        entries = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f'{path}: found no list in JSON ({error}); mend it, or fetch the file again'
+        ) from error
+    for number, entry in enumerate(entries):
+        where = f'{path}: entry {number}'
+        yield where, check(_parse(bytes(entry), where, 'JSON'), schema, where)
 
 
 def check(value: Any, schema: Any, where: str) -> Any:

@@ -53,35 +53,23 @@ def convert(repository, tmp_path):
     return run
 
 
-def adapt_transform(transform, settings, widths, ctx_mode):
-    """Give a transform the golden's settings; false where the golden does without it."""
-    kind = transform['type']
-    if kind == 'LoadQueryFeatures':
-        transform['max_tokens'] = settings['max_desc_l']
-    elif kind == 'PoolClips':
-        transform.update(clip_length=settings['clip_length'], max_clips=settings['max_ctx_l'])
-    elif kind == 'NormalizeFeatures':
-        # "normalize" applies to all features; the recipe for TVR leaves video as it is.
-        streams = [name for name in widths if name != 'query']
-        names = ['query'] if 'query' in transform['names'] else streams
-        transform['names'] = names if settings['normalize'] else []
-    elif kind == 'LoadClipFeatures':
-        return transform['stream'] in widths
-    elif kind == 'AppendTEF':
-        return 'tef' in ctx_mode
-    return True
-
-
 def official_config(repository, golden, work_dir):
     """configs/relocl_tvr_official.py with the files and settings of a golden."""
     expected = json.loads((golden / 'expected.json').read_text())
     settings, model = expected['settings'], expected['model']
     cfg = Config.fromfile(repository / 'configs' / 'relocl_tvr_official.py')
     ranks = sorted({int(name.split('r')[-1]) for name in expected['metrics']['VCMR']})
+    widths = feature_widths(model)
+    names = dict(video='video.h5', subtitle='sub.h5', query='query.h5')
     files = dict(
         data_root=str(golden),
-        feature_files=dict(video='video.h5', subtitle='sub.h5', query='query.h5'),
-        channels=feature_widths(model),
+        feature_files=dict(_delete_=True, **{name: names[name] for name in widths}),
+        channels=dict(_delete_=True, **widths),
+        # "normalize" applies to all features; the recipe for TVR leaves video as it is.
+        normalize=list(widths) if settings['normalize'] else [],
+        clip_length=settings['clip_length'],
+        max_clips=settings['max_ctx_l'],
+        max_tokens=settings['max_desc_l'],
     )
     index = dict(video_index='video2dur_idx.json')
     corpus = dict(num_workers=0, dataset={**files, 'reader': index})
@@ -125,11 +113,8 @@ def official_config(repository, golden, work_dir):
         cfg.val_corpus_dataloader.dataset,
         cfg.test_corpus_dataloader.dataset,
     ):
-        dataset.pipeline = [
-            transform
-            for transform in dataset.pipeline
-            if adapt_transform(transform, settings, feature_widths(model), model['ctx_mode'])
-        ]
+        if 'tef' not in model['ctx_mode']:
+            dataset.pipeline = [x for x in dataset.pipeline if x['type'] != 'AppendTEF']
     cfg.param_scheduler[0]['warmup'] = settings['train']['warmup']
     cfg.custom_hooks = [
         dict(type='HardNegativeHook', begin=0, pool_size=settings['train']['hard_pool_size'])

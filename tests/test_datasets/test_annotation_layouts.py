@@ -4,18 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from tiny_corpus import (
-    REPOSITORY,
-    corpus_dataset,
-    edit_line,
-    query_dataset,
-    read_lines,
-    write_lines,
-)
+from tiny_corpus import corpus_dataset, edit_line, query_dataset, read_lines, write_lines
 
 from reloclnet_mm.registry import DATASETS
-
-REAL = REPOSITORY / '../shared/data'
 
 
 def records(dataset):
@@ -45,6 +36,10 @@ def test_a_query_of_tvr(corpus_folder):
             for name, file in dict(video='video.h5', subtitle='sub.h5', query='query.h5').items()
         },
         channels=dict(video=6, subtitle=5, query=4),
+        normalize=('subtitle', 'query'),
+        clip_length=1.5,
+        max_clips=8,
+        max_tokens=4,
     )
 
 
@@ -137,74 +132,3 @@ def test_videos_of_activitynet_captions_go_by_the_ids_of_the_queries(captions):
     corpus = activitynet('CorpusDataset', captions)
     assert corpus.video_ids() == activitynet('QueryDataset', captions).video_ids()
     assert [x['duration'] for x in records(corpus)] == [20.0, 8.0]
-
-
-# Real annotation, where it is at hand.
-
-
-def real(*parts):
-    path = REAL.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f'no real annotation at {path}')
-    return path
-
-
-def test_the_real_validation_split_of_tvr():
-    path = real('tvr', 'tvr_val_release.jsonl')
-    common = dict(data_root=str(path.parent), feature_files={})
-    index = dict(video_index='tvr_video2dur_idx.json', split='val')
-    dataset = DATASETS.build(
-        dict(
-            type='reloclnet_mm.QueryDataset',
-            reader=dict(type='reloclnet_mm.TVRReader', ann_file=path.name, **index),
-            **common,
-        )
-    )
-    corpus = DATASETS.build(
-        dict(
-            type='reloclnet_mm.CorpusDataset',
-            reader=dict(type='reloclnet_mm.TVRReader', **index),
-            **common,
-        )
-    )
-    assert len(dataset) == 10_895
-    assert len(corpus) == 2_179
-    assert set(dataset.video_ids()) == set(corpus.video_ids())
-    lines = read_lines(path)
-    for i in (0, 5_000, 10_894):
-        found, line = dataset.get_data_info(i), lines[i]
-        assert found['query'] == line['desc']
-        assert found['query_type'] == line['type']
-        assert found['gt']['moments'].tolist()[0][0] == line['ts'][0]
-
-
-def test_the_real_public_test_split_of_tvr_has_no_answers():
-    path = real('tvr', 'tvr_test_public_release.jsonl')
-    dataset = DATASETS.build(
-        dict(
-            type='reloclnet_mm.QueryDataset',
-            data_root=str(path.parent),
-            feature_files={},
-            reader=dict(
-                type='reloclnet_mm.TVRReader',
-                ann_file=path.name,
-                video_index='tvr_video2dur_idx.json',
-                split='test_public',
-            ),
-        )
-    )
-    assert len(dataset) == 5_445
-    assert not any('gt' in x for x in records(dataset))
-
-
-@pytest.mark.parametrize(
-    ('name', 'videos', 'sentences'), [('val_1', 4_917, 17_505), ('val_2', 4_885, 17_031)]
-)
-def test_the_real_validation_files_of_activitynet_captions(name, videos, sentences):
-    path = real('activitynet_captions', f'{name}.json')
-    dataset = activitynet('QueryDataset', path)
-    assert len(dataset) == sentences
-    assert len(activitynet('CorpusDataset', path)) == videos
-    for found in records(dataset):
-        ((start, end),) = found['gt']['moments']
-        assert 0 <= start <= end <= found['duration']

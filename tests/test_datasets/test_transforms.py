@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
+from reloclnet_mm.datasets.transforms.loading import CountClips
 from reloclnet_mm.datasets.transforms.processing import MomentToSpan, PoolClips
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
@@ -100,51 +101,53 @@ def test_the_target_is_the_first_moment_in_the_own_video():
 def test_targets_of_pooled_videos_follow_the_seconds_of_a_row(
     pooled_seconds, seconds_per_clip, span
 ):
-    pool = PoolClips(clip_length=1.5, max_clips=8, pooled_seconds=pooled_seconds)
-    results = pool.transform(
-        dict(clips=dict(video=np.zeros((12, 2))), video_id=3, gt=truth([3], [[4.0, 10.0]]))
+    results = PoolClips(pooled_seconds).transform(
+        dict(
+            clips=dict(video=np.zeros((12, 2))),
+            clip_length=1.5,
+            max_clips=8,
+            video_id=3,
+            gt=truth([3], [[4.0, 10.0]]),
+        )
     )
     assert results['num_clips'] == 8
     assert results['seconds_per_clip'] == seconds_per_clip
     assert MomentToSpan().transform(results)['gt_span'] == span
 
 
-def test_an_unknown_way_of_counting_pooled_seconds_is_refused():
-    with pytest.raises(ValueError, match="pooled_seconds is 'both'"):
-        PoolClips(pooled_seconds='both')
+@pytest.mark.parametrize('cls', [PoolClips, CountClips])
+def test_an_unknown_way_of_counting_pooled_seconds_is_refused(cls):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: pooled_seconds is 'both'"):
+        cls(pooled_seconds='both')
 
 
 @pytest.mark.parametrize('pooled_seconds', ['true', 'official'])
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_clips_are_counted_as_pooling_leaves_them(corpus_folder, split, pooled_seconds):
-    pooling = dict(clip_length=1.5, max_clips=8, pooled_seconds=pooled_seconds)
-    load = dict(type='reloclnet_mm.LoadClipFeatures', stream='subtitle')
-    pool = dict(type='reloclnet_mm.PoolClips', **pooling)
-    count = dict(type='reloclnet_mm.CountClips', stream='subtitle', **pooling)
+    load = dict(type='reloclnet_mm.LoadClipFeatures')
+    pool = dict(type='reloclnet_mm.PoolClips', pooled_seconds=pooled_seconds)
+    count = dict(type='reloclnet_mm.CountClips', pooled_seconds=pooled_seconds)
     pooled = DATASETS.build(corpus_dataset(corpus_folder, split, [load, pool]))
     counted = DATASETS.build(corpus_dataset(corpus_folder, split, [count]))
     assert len(counted) == 4
-    files = dict(feature_files=counted.data_prefix, channels=counted.channels)
     for expected, found in zip(pooled, counted, strict=True):
-        assert 'clips' not in found
-        assert found == {key: expected[key] for key in found} | files
+        assert expected.keys() - found.keys() == {'clips'}
+        assert found == {key: expected[key] for key in found}
 
 
 def test_the_clips_of_a_video_without_features_cannot_be_counted(corpus_folder):
     edit_features(corpus_folder / 'video.h5', 'c', None)
-    count = dict(type='reloclnet_mm.CountClips', stream='video')
+    count = dict(type='reloclnet_mm.CountClips')
     dataset = DATASETS.build(query_dataset(corpus_folder, pipeline=[count]))
     with pytest.raises(InputError, match=r"video\.h5: no features under the key 'c'"):
         dataset[4]
 
 
 PIPELINE = [
-    dict(type='reloclnet_mm.LoadQueryFeatures', max_tokens=3),
-    dict(type='reloclnet_mm.NormalizeFeatures', names=['query']),
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='video'),
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='subtitle'),
-    dict(type='reloclnet_mm.PoolClips', clip_length=1.5, max_clips=8),
-    dict(type='reloclnet_mm.NormalizeFeatures', names=['subtitle']),
+    dict(type='reloclnet_mm.LoadQueryFeatures'),
+    dict(type='reloclnet_mm.LoadClipFeatures'),
+    dict(type='reloclnet_mm.PoolClips'),
+    dict(type='reloclnet_mm.NormalizeFeatures'),
     dict(type='reloclnet_mm.AppendTEF'),
     dict(type='reloclnet_mm.MomentToSpan'),
     dict(type='reloclnet_mm.PackMomentInputs'),
@@ -152,7 +155,7 @@ PIPELINE = [
 
 
 def test_a_training_sample_worked_out_from_the_files(corpus_folder):
-    dataset = DATASETS.build(query_dataset(corpus_folder, pipeline=PIPELINE))
+    dataset = DATASETS.build(query_dataset(corpus_folder, pipeline=PIPELINE, max_tokens=3))
     packed = dataset[3]  # the second query of video b, 11 clips in 8 rows
     with (
         h5py.File(corpus_folder / 'query.h5') as query,
@@ -196,7 +199,7 @@ def test_half_precision_features_are_packed_as_float32(corpus_folder):
         rows = file['a'][:].astype(np.float16)
         del file['a']
         file['a'] = rows
-    pipeline = [PIPELINE[2], PIPELINE[-1]]
+    pipeline = [PIPELINE[1], PIPELINE[-1]]
     packed = DATASETS.build(query_dataset(corpus_folder, pipeline=pipeline))[0]
     assert packed['inputs']['video'].dtype == torch.float32
     np.testing.assert_array_equal(packed['inputs']['video'], rows.astype(np.float32))

@@ -16,8 +16,8 @@ from reloclnet_mm.features.packed_writer import write_packed
 from reloclnet_mm.registry import DATASETS
 
 LOAD_BOTH = [
-    dict(type='reloclnet_mm.LoadQueryFeatures', max_tokens=3),
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='video'),
+    dict(type='reloclnet_mm.LoadQueryFeatures'),
+    dict(type='reloclnet_mm.LoadClipFeatures'),
     dict(type='reloclnet_mm.PackMomentInputs'),
 ]
 needs_fork = pytest.mark.skipif(
@@ -91,8 +91,7 @@ def test_the_pipeline_gives_what_it_gives_from_h5(corpus_folder, dtype):
         source = FeatureFile(corpus_folder / file)
         arrays = ((key, source.read(key)) for key in source.keys())  # noqa: SIM118
         write_packed(corpus_folder / files[name], arrays, dtype)
-    loaded = {name: files[name] for name in ('video', 'query')}
-    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=loaded)
+    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=files)
     packed = DATASETS.build(settings)
     assert len(packed) == len(dataset) == 8
     for i in range(8):

@@ -16,8 +16,8 @@ from reloclnet_mm.features.packed_writer import write_packed
 from reloclnet_mm.registry import DATASETS
 
 LOAD_BOTH = [
-    dict(type='reloclnet_mm.LoadQueryFeatures', max_tokens=3),
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='video'),
+    dict(type='reloclnet_mm.LoadQueryFeatures'),
+    dict(type='reloclnet_mm.LoadClipFeatures'),
     dict(type='reloclnet_mm.PackMomentInputs'),
 ]
 needs_fork = pytest.mark.skipif(
@@ -140,8 +140,7 @@ def test_two_loading_workers_read_what_one_process_reads(corpus_folder, kind, re
     files = FILES
     if kind == 'packed':
         files = {name: pack_file(corpus_folder / file).name for name, file in FILES.items()}
-    loaded = {name: files[name] for name in ('video', 'query')}
-    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=loaded)
+    settings = query_dataset(corpus_folder, pipeline=LOAD_BOTH, feature_files=files)
     dataset = DATASETS.build(settings)
     if read_before:
         dataset[0]

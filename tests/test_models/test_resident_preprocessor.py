@@ -37,33 +37,28 @@ RESIDENT_CONFIG = CONFIG.with_name('relocl_tvr_resident.py')
 PACKS = dict(video='video.pack', subtitle='subtitle.pack', query='query.pack')
 
 
-def transforms(*names, **settings):
-    return [dict(type=f'reloclnet_mm.{name}', **settings.get(name, {})) for name in names]
+def transforms(*names):
+    return [dict(type=f'reloclnet_mm.{name}') for name in names]
 
 
-COUNT = dict(CountClips=dict(stream='video', max_clips=MAX_CLIPS))
-LOAD_QUERY = [
-    dict(type='reloclnet_mm.LoadQueryFeatures', max_tokens=MAX_TOKENS),
-    dict(type='reloclnet_mm.NormalizeFeatures', names=['query']),
-]
-LOAD_CLIPS = [
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='video'),
-    dict(type='reloclnet_mm.LoadClipFeatures', stream='subtitle'),
-    dict(type='reloclnet_mm.PoolClips', max_clips=MAX_CLIPS),
-    dict(type='reloclnet_mm.NormalizeFeatures', names=['subtitle']),
-    dict(type='reloclnet_mm.AppendTEF'),
-]
-PACK, SPAN = transforms('PackMomentInputs'), transforms('MomentToSpan')
+LOAD_CLIPS = ('LoadClipFeatures', 'PoolClips', 'NormalizeFeatures', 'AppendTEF')
+PACK = transforms('PackMomentInputs')
 # What samples are, to the data set and the pipelines with and without loading.
 KINDS = dict(
-    train=(query_dataset, [*LOAD_QUERY, *LOAD_CLIPS, *SPAN, *PACK]),
-    queries=(query_dataset, [*LOAD_QUERY, *PACK]),
-    corpus=(corpus_dataset, [*LOAD_CLIPS, *PACK]),
+    train=(
+        query_dataset,
+        transforms('LoadQueryFeatures', *LOAD_CLIPS, 'MomentToSpan', 'PackMomentInputs'),
+    ),
+    queries=(
+        query_dataset,
+        transforms('LoadQueryFeatures', 'NormalizeFeatures', 'PackMomentInputs'),
+    ),
+    corpus=(corpus_dataset, transforms(*LOAD_CLIPS, 'PackMomentInputs')),
 )
 RESIDENT = dict(
-    train=transforms('CountClips', 'MomentToSpan', 'PackMomentInputs', **COUNT),
+    train=transforms('CountClips', 'MomentToSpan', 'PackMomentInputs'),
     queries=PACK,
-    corpus=transforms('CountClips', 'PackMomentInputs', **COUNT),
+    corpus=transforms('CountClips', 'PackMomentInputs'),
 )
 
 
@@ -246,9 +241,6 @@ def runner(folder, work_dir, *, on_device, **settings):
         theirs = Config.fromfile(RESIDENT_CONFIG)
         for pipeline, chosen in zip(pipelines_of(cfg), pipelines_of(theirs), strict=True):
             pipeline[:] = chosen
-            for transform in pipeline:
-                if transform['type'] == 'CountClips':
-                    transform['max_clips'] = MAX_CLIPS
         cfg.model.data_preprocessor = theirs.model.data_preprocessor
         cfg.model.data_preprocessor.update(
             data_root=str(folder), channels=CHANNELS, max_tokens=MAX_TOKENS, max_clips=MAX_CLIPS

@@ -19,7 +19,14 @@ class _Line(Struct):
     type: str | UnsetType = UNSET
 
 
-class _IndexEntry(Struct, array_like=True, forbid_unknown_fields=True):
+class _VideoLine(Struct):
+    vid_name: str | UnsetType = UNSET
+    duration: Duration | UnsetType = UNSET
+
+
+class IndexEntry(Struct, array_like=True, forbid_unknown_fields=True):
+    """``[duration in seconds, number, number of the recording]`` of a video, the last optional."""
+
     duration: Duration
     video_id: Id
     source_id: Id | None = None
@@ -27,23 +34,48 @@ class _IndexEntry(Struct, array_like=True, forbid_unknown_fields=True):
 
 @TASK_UTILS.register_module()
 class TVRReader(AnnotationReader):
-    """Reads TVR's annotation and its video index.
+    """Reads TVR's annotation and its video index, or own data with the same field names.
 
     A line of the annotation is a query: ``desc``, ``desc_id`` and, where the answer is known,
     ``vid_name``, ``ts`` ([start, end] in seconds, or a list of such pairs, one an annotator) and
-    ``type``. The index is ``{split: {video: [duration in seconds, number]}}``; a third number
-    after these two names the recording, where several videos are made of one.
+    ``type``. An id is a number or a text of its own among all files that share a feature file.
+
+    The index is ``{split: {video: [duration in seconds, number]}}``; a third number after these
+    two names the recording, where several videos are made of one. It may also be a ``.jsonl``
+    file, a line a video with ``vid_name`` and ``duration`` in seconds, numbered by place. Without
+    an index the videos are those of the annotation, whose lines must have these two fields then.
 
     Args:
-        split: Split of the video index; None: the videos of all splits, numbered anew.
+        split: Split of the video index; None: the videos of all splits, numbered anew. Lines have
+            no splits.
         **others: Passed to :class:`AnnotationReader`.
     """
 
     def __init__(self, *, split: str | None = None, **others: Any) -> None:
         super().__init__(**others)
+        index = others.get('video_index')
+        self._has_lines = not index or index.endswith('.jsonl')
+        if self._has_lines and split is not None:
+            raise ValueError(
+                f'TVRReader: split is {split!r}, and {self.video_index} has a line a video and no '
+                'splits; set split=None, or video_index to a file with splits'
+            )
         self.split = split
 
     def _read_videos(self) -> Iterator[Video]:
+        return self._read_lines() if self._has_lines else self._read_index()
+
+    def _read_lines(self) -> Iterator[Video]:
+        for where, line in read_jsonl(self.video_index, _VideoLine):
+            if UNSET in (line.vid_name, line.duration):
+                raise InputError(
+                    f'{where}: found no vid_name or no duration, expected both, for the list of '
+                    'videos is made of these lines; add them, or set video_index of the reader to '
+                    'a file of the videos'
+                )
+            yield Video(line.vid_name, line.duration, where=where)
+
+    def _read_index(self) -> Iterator[Video]:
         index = read_json(self.video_index, dict[str, dict[str, Any]])
         if self.split not in (None, *index):
             raise InputError(
@@ -53,7 +85,7 @@ class TVRReader(AnnotationReader):
         for split in index if self.split is None else [self.split]:
             for name, content in index[split].items():
                 where = f'{self.video_index}: video {name!r} of split {split!r}'
-                entry = check(content, _IndexEntry, where)
+                entry = check(content, IndexEntry, where)
                 numbers = () if self.split is None else (entry.video_id, entry.source_id)
                 yield Video(name, entry.duration, *numbers, where=where)
 
@@ -69,7 +101,7 @@ class TVRReader(AnnotationReader):
             )
 
     def _which(self) -> str:
-        return f', split {self.split!r}'
+        return '' if self._has_lines else f', split {self.split!r}'
 
 
 def _moments(times: list[float | tuple[float, float]], where: str) -> list[Moment]:

@@ -1,15 +1,15 @@
 """Loading features."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmcv.transforms import BaseTransform
 
-from reloclnet_mm.datasets.transforms.processing import PoolClips
+from reloclnet_mm.datasets.transforms.processing import PooledSeconds, clip_counts
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features import FeatureReader, open_features
 from reloclnet_mm.registry import TRANSFORMS
-from reloclnet_mm.utils.checks import check_count
+from reloclnet_mm.utils.checks import check_choice
 
 
 class _LoadFeatures(BaseTransform):
@@ -31,106 +31,98 @@ class _LoadFeatures(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadQueryFeatures(_LoadFeatures):
-    """Load a query's token features.
+    """Load a query's token features, the first ``max_tokens`` of them.
 
-    Required keys: ``feature_files``, ``channels``, ``query_id``.
+    Required keys: ``feature_files``, ``channels``, ``max_tokens``, ``query_id``.
     Added: ``query_tokens`` (T, channels).
-
-    Args:
-        max_tokens: Load the first so many tokens at most.
     """
-
-    def __init__(self, max_tokens: int = 30) -> None:
-        super().__init__()
-        check_count('LoadQueryFeatures: max_tokens', max_tokens)
-        self.max_tokens = max_tokens
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``query_tokens``."""
         file = self._file(results, 'query')
-        results['query_tokens'] = file.read(str(results['query_id']), self.max_tokens)
+        results['query_tokens'] = file.read(str(results['query_id']), results['max_tokens'])
         return results
 
 
-class _LoadStream(_LoadFeatures):
-    def __init__(self, stream: str) -> None:
+class _LoadStreams(_LoadFeatures):
+    def __init__(self) -> None:
         super().__init__()
-        self.stream = stream
         self._clip_lengths: dict[Path, Any] = {}
 
-    def _stream_file(self, results: dict[str, Any]) -> FeatureReader:
-        """Open the stream's file, and note the ``clip_length`` that it carries, if any."""
-        file = self._file(results, self.stream)
+    def _stream_files(self, results: dict[str, Any]) -> dict[str, FeatureReader]:
+        """Open the files of all streams, and note the ``clip_length`` that each carries, if any."""
+        names = [name for name in results['feature_files'] if name != 'query']
+        if not names:
+            raise InputError(
+                f'{type(self).__name__}: the data set has feature_files for '
+                f'{sorted(results["feature_files"])}, expected a stream among them, video or '
+                'subtitle; add it in the config'
+            )
+        files = {name: self._file(results, name) for name in names}
+        results['recorded_clip_lengths'] = {
+            str(file.path): length
+            for file in files.values()
+            if isinstance(length := self._clip_length(file), int | float)
+        }
+        return files
+
+    def _clip_length(self, file: FeatureReader) -> Any:
         if file.path not in self._clip_lengths:
             self._clip_lengths[file.path] = file.attributes.get('clip_length')
-        recorded = self._clip_lengths[file.path]
-        if isinstance(recorded, int | float):
-            results.setdefault('recorded_clip_lengths', {})[str(file.path)] = recorded
-        return file
+        return self._clip_lengths[file.path]
 
 
 @TRANSFORMS.register_module()
-class LoadClipFeatures(_LoadStream):
-    """Load the clip features of a stream.
+class LoadClipFeatures(_LoadStreams):
+    """Load the clip features of all streams that the data set has files of.
 
     Required keys: ``feature_files``, ``channels``, ``video_name``.
-    Added: ``clips[stream]`` (L, channels); ``recorded_clip_lengths[path]``, seconds, where the
-    file tells how long a clip is.
-
-    Args:
-        stream: ``video`` or ``subtitle``.
+    Added: ``clips``, stream name to (L, channels); ``recorded_clip_lengths``, path to seconds,
+    of the files that tell how long a clip is.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``clips[stream]``.
+        """Add ``clips``.
 
         Raises:
-            InputError: The features cannot be read, or a stream loaded before has another number
-                of clips.
+            InputError: The features cannot be read, or streams have different numbers of clips.
         """
-        rows = self._stream_file(results).read(results['video_name'])
-        clips = results.setdefault('clips', {})
-        clips[self.stream] = rows
+        files = self._stream_files(results)
+        clips = {name: file.read(results['video_name']) for name, file in files.items()}
         lengths = {name: len(x) for name, x in clips.items()}
         if len(set(lengths.values())) > 1:
-            files = {name: results['feature_files'][name] for name in lengths}
+            paths = {name: results['feature_files'][name] for name in lengths}
             raise InputError(
-                f'video {results["video_name"]!r}: found {lengths} clips in {files}, expected as '
+                f'video {results["video_name"]!r}: found {lengths} clips in {paths}, expected as '
                 'many in each stream; extract both with the same clip length'
             )
+        results['clips'] = clips
         return results
 
 
 @TRANSFORMS.register_module()
-class CountClips(_LoadStream):
+class CountClips(_LoadStreams):
     """Note how many clips a video has after pooling, and how long one is, reading no features.
 
     For :class:`~reloclnet_mm.models.data_preprocessors.ResidentDataPreprocessor`, which gives
-    clips to samples that have passed here.
+    clips to samples that have passed here. The number is that of the first stream's file.
 
-    Required keys: ``feature_files``, ``channels``, ``video_name``.
-    Added: ``seconds_per_clip``, ``num_clips``, as
-    :class:`~reloclnet_mm.datasets.transforms.processing.PoolClips` adds them.
+    Required keys: as of :class:`LoadClipFeatures` and
+    :class:`~reloclnet_mm.datasets.transforms.processing.PoolClips`, but ``clips``.
+    Added: ``seconds_per_clip``, ``num_clips``, as PoolClips adds them.
 
     Args:
-        stream: ``video`` or ``subtitle``, whose file tells the number of clips.
-        clip_length: Passed to PoolClips.
-        max_clips: Passed to PoolClips.
-        pooled_seconds: Passed to PoolClips.
+        pooled_seconds: As for PoolClips.
     """
 
-    def __init__(
-        self,
-        stream: str,
-        clip_length: float = 1.5,
-        max_clips: int = 128,
-        pooled_seconds: Literal['true', 'official'] = 'true',
-    ) -> None:
-        super().__init__(stream)
-        self._pooling = PoolClips(clip_length, max_clips, pooled_seconds)
+    def __init__(self, pooled_seconds: PooledSeconds = 'true') -> None:
+        super().__init__()
+        check_choice('CountClips: pooled_seconds', pooled_seconds, ('true', 'official'))
+        self.pooled_seconds = pooled_seconds
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the numbers; the checks are those of PoolClips."""
-        length = self._stream_file(results).num_rows(results['video_name'])
-        results.update(self._pooling.counts(length, results))
+        first = next(iter(self._stream_files(results).values()))
+        length = first.num_rows(results['video_name'])
+        results.update(clip_counts(length, results, self.pooled_seconds))
         return results

@@ -11,111 +11,110 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.structures.clips import moment_to_span
-from reloclnet_mm.utils.checks import check_choice, check_count, check_number
+from reloclnet_mm.utils.checks import check_choice
+
+PooledSeconds = Literal['true', 'official']
 
 
 @TRANSFORMS.register_module()
 class PoolClips(BaseTransform):
     """Pool the clips of long videos, and note how many seconds a row covers.
 
-    Required keys: ``clips``; used where present: ``video_name``, ``duration`` and
-    ``recorded_clip_lengths``. Changed: ``clips``. Added: ``seconds_per_clip``, ``num_clips``.
+    Required keys: ``clips``, ``clip_length``, ``max_clips``; used where present: ``video_name``,
+    ``duration`` and ``recorded_clip_lengths``. Changed: ``clips``. Added: ``seconds_per_clip``,
+    ``num_clips``.
 
     Args:
-        clip_length: Seconds of a clip in the feature files.
-        max_clips: Rows that are left at most.
         pooled_seconds: Seconds of a row of a pooled video. ``true``: what it covers.
             ``official``: ``clip_length`` all the same, as in the authors' program, where targets
             and predictions of pooled videos are off.
     """
 
-    def __init__(
-        self,
-        clip_length: float = 1.5,
-        max_clips: int = 128,
-        pooled_seconds: Literal['true', 'official'] = 'true',
-    ) -> None:
-        check_number('PoolClips: clip_length', clip_length, above=0)
-        check_count('PoolClips: max_clips', max_clips)
+    def __init__(self, pooled_seconds: PooledSeconds = 'true') -> None:
         check_choice('PoolClips: pooled_seconds', pooled_seconds, ('true', 'official'))
-        self.clip_length = clip_length
-        self.max_clips = max_clips
         self.pooled_seconds = pooled_seconds
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pool every stream.
 
         Raises:
-            InputError: The number of clips does not go with the video's duration, or the feature
-                file tells another length of a clip.
+            InputError: The number of clips does not go with the video's duration, the feature
+                file tells another length of a clip, or nothing tells one.
         """
         length = len(next(iter(results['clips'].values())))
         results['clips'] = {
-            name: pool_rows(rows, self.max_clips) for name, rows in results['clips'].items()
+            name: pool_rows(rows, results['max_clips']) for name, rows in results['clips'].items()
         }
-        results.update(self.counts(length, results))
+        results.update(clip_counts(length, results, self.pooled_seconds))
         return results
 
-    def counts(self, length: int, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``num_clips`` and ``seconds_per_clip`` of a video after pooling.
 
-        Args:
-            length: Number of its clips in the feature files.
-            results: What is known of it, for the checks of :meth:`transform`.
-        """
-        self._check(length, results)
-        num_clips = min(length, self.max_clips)
-        stretch = length / num_clips if self.pooled_seconds == 'true' else 1.0
-        return dict(num_clips=num_clips, seconds_per_clip=self.clip_length * stretch)
+def clip_counts(
+    length: int, results: Mapping[str, Any], pooled_seconds: PooledSeconds
+) -> dict[str, Any]:
+    """Return ``num_clips`` and ``seconds_per_clip`` of a video after pooling.
 
-    def _check(self, length: int, results: Mapping[str, Any]) -> None:
-        for path, recorded in results.get('recorded_clip_lengths', {}).items():
-            if not math.isclose(recorded, self.clip_length, rel_tol=1e-6):
-                raise InputError(
-                    f'{path}: was made with clip_length {recorded} s, and PoolClips has '
-                    f'{self.clip_length} s; set clip_length of the transform to that of the file'
-                )
-        covered, duration = length * self.clip_length, results.get('duration')
-        # Feature files may be a clip or two off, and decoders differ about the end of long videos.
-        if duration and abs(covered - duration) > max(2 * self.clip_length, 0.05 * duration) + 1e-6:
+    Args:
+        length: Number of its clips in the feature files.
+        results: What is known of it; keys and errors as of :class:`PoolClips`.
+        pooled_seconds: As for :class:`PoolClips`.
+    """
+    clip_length = _clip_length(length, results)
+    num_clips = min(length, results['max_clips'])
+    stretch = length / num_clips if pooled_seconds == 'true' else 1.0
+    return dict(num_clips=num_clips, seconds_per_clip=clip_length * stretch)
+
+
+def _clip_length(length: int, results: Mapping[str, Any]) -> float:
+    """Return the seconds of a clip, by the data set or the feature files, and check them."""
+    clip_length, duration = results['clip_length'], results.get('duration')
+    for path, recorded in results.get('recorded_clip_lengths', {}).items():
+        if clip_length is None and 0 < recorded < math.inf:
+            clip_length = recorded
+        elif clip_length in (None, 'even') or not math.isclose(recorded, clip_length, rel_tol=1e-6):
             raise InputError(
-                f'video {results.get("video_name")!r}: its {length} clips of {self.clip_length} s '
-                f'cover {covered:g} s, and the annotation gives it {duration:g} s; they may differ '
-                'by two clips or 5 %, whichever is more. Set clip_length of PoolClips to that of '
-                'the feature files, or correct the duration'
+                f'{path}: was made with clip_length {recorded} s, and the data set or the other '
+                f'stream has {clip_length!r}, expected one positive length; leave clip_length out '
+                'of the data set, and give it files of one clip length'
             )
+    if clip_length is None or (clip_length == 'even' and not duration):
+        raise InputError(
+            f'video {results.get("video_name")!r}: found clip_length={clip_length!r}, a duration '
+            f'of {duration} s and no attribute clip_length in {results.get("feature_files")}, '
+            "expected the length of a clip; set clip_length of the data set, in seconds, or 'even' "
+            'where rows are spread evenly over a known duration'
+        )
+    if clip_length == 'even':
+        return duration / length
+    covered = length * clip_length
+    # Feature files may be a clip or two off, and decoders differ about the end of long videos.
+    if duration and abs(covered - duration) > max(2 * clip_length, 0.05 * duration) + 1e-6:
+        raise InputError(
+            f'video {results.get("video_name")!r}: its {length} clips of {clip_length} s cover '
+            f'{covered:g} s, and the annotation gives it {duration:g} s; they may differ by two '
+            'clips or 5 %, whichever is more. Set clip_length of the data set to that of the '
+            "feature files ('even' if they have none), or correct the duration"
+        )
+    return clip_length
 
 
 @TRANSFORMS.register_module()
 class NormalizeFeatures(BaseTransform):
-    """L2-normalize rows.
+    """L2-normalize the rows of what is loaded and the data set's ``normalize`` names.
 
-    Changed keys: ``query_tokens`` and ``clips``, as named.
-
-    Args:
-        names: ``query`` and stream names.
+    Required keys: ``normalize``. Changed: ``query_tokens`` and ``clips``, where present.
     """
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = tuple(names)
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Normalize.
-
-        Raises:
-            InputError: Something named was not loaded.
-        """
-        for name in self.names:
-            holder, key = (
-                (results, 'query_tokens') if name == 'query' else (results.get('clips', {}), name)
-            )
-            if key not in holder:
-                raise InputError(
-                    f'NormalizeFeatures: found the streams {sorted(results.get("clips", {}))}, '
-                    f'expected {name!r} among what is loaded; load it in an earlier transform, or '
-                    'remove it from names'
-                )
-            holder[key] = normalize_rows(holder[key])
+        """Normalize."""
+        chosen = results['normalize']
+        if 'query' in chosen and 'query_tokens' in results:
+            results['query_tokens'] = normalize_rows(results['query_tokens'])
+        if 'clips' in results:
+            results['clips'] = {
+                name: normalize_rows(rows) if name in chosen else rows
+                for name, rows in results['clips'].items()
+            }
         return results
 
 

@@ -3,6 +3,7 @@
 from reloclnet_mm.engine.hooks.checkpoint_check import CheckpointCheckHook
 from reloclnet_mm.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from reloclnet_mm.engine.hooks.collapse_warning import CollapseWarningHook
+from reloclnet_mm.engine.hooks.data_check import DataCheckHook
 from reloclnet_mm.engine.hooks.early_stopping import EarlyStoppingHook
 from reloclnet_mm.engine.hooks.finite_loss import FiniteLossHook
 from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
@@ -14,6 +15,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'CheckpointCheckHook',
     'CollapseWarningHook',
+    'DataCheckHook',
     'EarlyStoppingHook',
     'FiniteLossHook',
     'HardNegativeHook',

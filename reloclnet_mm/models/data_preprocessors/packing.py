@@ -104,7 +104,7 @@ def _padded_layout(lengths: list[int], pad_to: int) -> RowLayout:
     if max(lengths) > pad_to:
         raise InputError(
             f'a sequence of {max(lengths)} rows is to be padded to pad_clips_to={pad_to}; '
-            'let PoolClips pool to at most as many clips'
+            'set max_clips of the data set to at most as many'
         )
     return RowLayout.stack(lengths, [pad_to] * len(lengths))
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,11 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
     """Keeps all features on the model's device and takes those of a batch from there.
 
     It does what LoadQueryFeatures, LoadClipFeatures, PoolClips, NormalizeFeatures and AppendTEF do,
-    which the pipelines then leave out. A sample with a ``query_id`` gets the query's tokens. A
-    sample with ``num_clips``, which :class:`~reloclnet_mm.datasets.transforms.CountClips` adds,
-    gets the clips of ``video_name``. So the pipelines of training and of the corpus have
-    CountClips, that of validation queries has not.
+    which the pipelines then leave out; its settings are those of the data sets. A sample with a
+    ``query_id`` gets the query's tokens. A sample with ``num_clips``, which
+    :class:`~reloclnet_mm.datasets.transforms.CountClips` adds, gets the clips of ``video_name``.
+    So the pipelines of training and of the corpus have CountClips, that of validation queries has
+    not.
 
     The features are loaded at the first batch, in the type of the file (h5: float32), with long
     videos pooled. Data samples are not moved.
@@ -46,12 +48,12 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
     Args:
         feature_files: ``query`` and stream names to packed stores or h5 files, below
             ``data_root``.
-        normalize: Names of those whose rows are L2-normalized.
         append_tef: Whether the position in the video is appended to each stream.
+        normalize: Names of those whose rows are L2-normalized; None: all.
         data_root: Folder of the files.
         channels: ``query`` and stream names to the width that features must have; None: any.
         max_tokens: Number of a query's first tokens to keep.
-        max_clips: Number of clips that longer videos are pooled to, as given to CountClips.
+        max_clips: Number of rows that longer videos are pooled to.
         slack: Passed to :class:`MomentDataPreprocessor`.
         pad_clips_to: Passed to :class:`MomentDataPreprocessor`.
     """
@@ -60,8 +62,8 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
         self,
         *,
         feature_files: Mapping[str, str],
-        normalize: Sequence[str],
         append_tef: bool,
+        normalize: Sequence[str] | None = None,
         data_root: str = '',
         channels: Mapping[str, int] | None = None,
         max_tokens: int = 30,
@@ -72,19 +74,30 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
         super().__init__(slack, pad_clips_to)
         check_count('ResidentDataPreprocessor: max_tokens', max_tokens)
         check_count('ResidentDataPreprocessor: max_clips', max_clips)
-        for name in ('query', *normalize, *(channels or ())):
+        for name in ('query', *(normalize or ()), *(channels or ())):
             if name not in feature_files:
                 raise ValueError(
                     f'ResidentDataPreprocessor: found feature_files for {sorted(feature_files)}, '
                     f'expected {name!r} among them'
                 )
         self.files = {name: Path(data_root) / file for name, file in feature_files.items()}
-        self.normalize = frozenset(normalize)
+        self.normalize = frozenset(feature_files if normalize is None else normalize)
         self.append_tef = append_tef
         self.channels = dict(channels or {})
         self.max_tokens = max_tokens
         self.max_clips = max_clips
         self.features: dict[torch.device, dict[str, Sequences]] = _Shared()
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """Return the settings that a data set of the same features must have too."""
+        return dict(
+            feature_files=self.files,
+            normalize=tuple(self.normalize),
+            max_clips=self.max_clips,
+            max_tokens=self.max_tokens,
+            append_tef=self.append_tef,
+        )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Give a batch, whose ``inputs`` are empty, those of :class:`MomentDataPreprocessor`.
@@ -126,8 +139,8 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
         if num_clips is not None and len(rows) != num_clips:
             raise InputError(
                 f'{self.files[name]}: key {key!r}: found {len(rows)} clips with max_clips='
-                f'{self.max_clips}, expected {num_clips} as CountClips found; give both '
-                'the same max_clips, and extract all streams with the same clip length'
+                f'{self.max_clips}, expected {num_clips} as CountClips found; give the data '
+                'set the same max_clips, and extract all streams with the same clip length'
             )
         return rows
 

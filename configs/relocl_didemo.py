@@ -1,0 +1,17 @@
+# ReLoCLNet on DiDeMo, one stream; see docs/data/didemo.md. Not trained yet.
+_base_ = [
+    '_base_/models/reloclnet.py',
+    '_base_/datasets/didemo.py',
+    '_base_/evaluation/didemo.py',
+    '_base_/schedules/bert_adam.py',
+    '_base_/default_runtime.py',
+]
+
+# A moment is a cell of two rows, or several cells.
+model = dict(
+    streams=_base_.streams,
+    query_channels=_base_.channels.query,
+    query_encoder=dict(max_tokens=_base_.max_tokens),
+    context_encoder=dict(max_clips=_base_.max_clips),
+    test_cfg=dict(alpha=20.0, min_span=1, max_span=_base_.max_clips),
+)

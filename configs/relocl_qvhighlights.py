@@ -1,0 +1,17 @@
+# ReLoCLNet on QVHighlights, one stream; see docs/data/qvhighlights.md. Not trained yet.
+_base_ = [
+    '_base_/models/reloclnet.py',
+    '_base_/datasets/qvhighlights.py',
+    '_base_/evaluation/corpus.py',
+    '_base_/schedules/bert_adam.py',
+    '_base_/default_runtime.py',
+]
+
+# A window may be a single clip or the whole video.
+model = dict(
+    streams=_base_.streams,
+    query_channels=_base_.channels.query,
+    query_encoder=dict(max_tokens=_base_.max_tokens),
+    context_encoder=dict(max_clips=_base_.max_clips),
+    test_cfg=dict(alpha=20.0, min_span=1, max_span=_base_.max_clips),
+)

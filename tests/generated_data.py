@@ -1,0 +1,126 @@
+"""Small data in the layout that a config expects: its files, its widths, a few videos."""
+
+import json
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+from mmengine.registry import DefaultScope
+from tiny_corpus import features, write_lines
+
+from reloclnet_mm.features.packed_writer import write_packed
+from reloclnet_mm.registry import TASK_UTILS
+
+LOADERS = tuple(
+    f'{name}_dataloader' for name in ('train', 'val', 'val_corpus', 'test', 'test_corpus')
+)
+# Seconds, of which DiDeMo has multiples of its cell of 5 s.
+DURATIONS = dict(a=25.0, b=30.0, c=30.0)
+QUERIES = [(name, [5.0 * i, 5.0 * i + 10.0]) for name in DURATIONS for i in range(2)]
+
+
+def write_data(cfg, folder):
+    """Write the files of all data sets of a config, and let it read them from ``folder``."""
+    datasets = [cfg[name].dataset for name in LOADERS]
+    for dataset in datasets:
+        dataset.data_root = str(folder)
+        ANNOTATION[dataset.reader.type](folder, dataset.reader)
+    if 'data_root' in cfg.model.get('data_preprocessor', {}):
+        cfg.model.data_preprocessor.data_root = str(folder)
+    for dataset in datasets:
+        write_features(folder, dataset)
+
+
+def write_features(folder, dataset):
+    """Write random features of the widths and clip length of a data set."""
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        reader = TASK_UTILS.build(dict(dataset.reader, data_root=str(folder)))
+    rng, videos = np.random.default_rng(0), reader.videos()
+    seconds = dataset.get('clip_length')
+    seconds = seconds if isinstance(seconds, float) else 1.0
+    lengths = {name: math.ceil(video.duration / seconds) for name, video in videos.items()}
+    for name, file in dataset.feature_files.items():
+        rows = lengths
+        if name == 'query':
+            queries = reader.queries(videos) if reader.ann_file else ()
+            rows = {str(query.query_id): 4 for query in queries}
+        if rows:
+            width = dataset.channels[name]
+            write_file(folder / file, {key: features(rng, n, width) for key, n in rows.items()})
+
+
+def write_file(path, arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == '.pack':
+        write_packed(path, arrays.items(), overwrite=True)
+        return
+    with h5py.File(path, 'w') as file:
+        for key, rows in arrays.items():
+            file[key] = rows
+
+
+def write_tvr(folder, reader):
+    if reader.get('ann_file'):
+        lines = [
+            dict(desc_id=i, desc='a query', vid_name=name, duration=DURATIONS[name], ts=times)
+            for i, (name, times) in enumerate(QUERIES)
+        ]
+        write_lines(folder / reader.ann_file, lines)
+    if reader.get('video_index'):
+        videos = {name: [duration, i] for i, (name, duration) in enumerate(DURATIONS.items())}
+        index = dict.fromkeys(('train', 'val'), videos)
+        (folder / reader.video_index).write_text(json.dumps(index))
+
+
+def write_activitynet(folder, reader):
+    entries = {}
+    for name, times in QUERIES:
+        entry = dict(duration=DURATIONS[name], timestamps=[], sentences=[])
+        entries.setdefault(name, entry)['timestamps'].append(times)
+        entries[name]['sentences'].append('a query')
+    (folder / reader.ann_file).write_text(json.dumps(entries))
+
+
+def write_charades(folder, reader):
+    lines = [f'{name} {start} {end}##a query.' for name, (start, end) in QUERIES]
+    (folder / reader.ann_file).write_text('\n'.join(lines))
+    index = {name: dict(duration=duration) for name, duration in DURATIONS.items()}
+    (folder / reader.video_index).write_text(json.dumps(index))
+
+
+def write_didemo(folder, reader):
+    entries = [
+        dict(
+            annotation_id=i,
+            description='a query',
+            video=name,
+            num_segments=int(DURATIONS[name] / 5),
+            times=[[int(start / 5), int(end / 5) - 1]] * 4,
+        )
+        for i, (name, (start, end)) in enumerate(QUERIES)
+    ]
+    (folder / reader.ann_file).write_text(json.dumps(entries))
+
+
+def write_qvhighlights(folder, reader):
+    lines = [
+        dict(
+            qid=i,
+            query='a query',
+            vid=name,
+            duration=DURATIONS[name],
+            relevant_windows=[times, [20.0, 24.0]],
+        )
+        for i, (name, times) in enumerate(QUERIES)
+    ]
+    write_lines(folder / Path(reader.ann_file), lines)
+
+
+ANNOTATION = dict(
+    TVRReader=write_tvr,
+    ActivityNetCaptionsReader=write_activitynet,
+    CharadesSTAReader=write_charades,
+    DiDeMoReader=write_didemo,
+    QVHighlightsReader=write_qvhighlights,
+)
