@@ -15,6 +15,7 @@ from reloclnet_mm.extraction.extraction import count_outside, extract_queries, e
 from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
 from reloclnet_mm.features.writer import FeatureWriter
+from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.progress import counted
 
@@ -118,6 +119,7 @@ def common_arguments() -> argparse.ArgumentParser:
     parser.add_argument('--device', default=device, help=f'of the encoder ({defaults})')
     parser.add_argument(
         '--reader',
+        choices=sorted(TASK_UTILS.module_dict),
         default='TVRReader',
         help='type of the reader of the annotation or the index (default: %(default)s)',
     )

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 
+from reloclnet_mm.structures.clips import count_clips
+
 NORM_EPS = 1e-5
 TEF_CHANNELS = 2
 """Number of columns of :func:`temporal_endpoints`."""
@@ -30,6 +32,28 @@ def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
     return np.stack(
         [rows[first : max(last, first + 1)].mean(0) for first, last in itertools.pairwise(bounds)]
     )
+
+
+def resample_rows(rows: np.ndarray, duration: float, clip_length: float) -> np.ndarray:
+    """Average rows that divide a video evenly into clips of a fixed length.
+
+    Args:
+        rows: (L, channels); row i is of the seconds [i, i + 1) · duration / L.
+        duration: Seconds of the video.
+        clip_length: Seconds of a clip; the last one ends with the video.
+
+    Returns:
+        (ceil(duration / clip_length), channels) float32: the mean of the rows over each clip,
+        weighted by the time that they share with it.
+    """
+    num_clips = count_clips(duration, clip_length)
+    bounds = np.minimum(np.arange(num_clips + 1) * clip_length, duration)
+    bounds[-1] = duration
+    places = bounds * (len(rows) / duration)
+    whole = np.minimum(places.astype(int), len(rows) - 1)
+    sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, 0, np.float64)])
+    integral = sums[whole] + (places - whole)[:, None] * rows[whole]
+    return (np.diff(integral, axis=0) / np.diff(places)[:, None]).astype(np.float32)
 
 
 def normalize_rows(rows: np.ndarray, eps: float = NORM_EPS) -> np.ndarray:

@@ -115,10 +115,10 @@ def activitynet(kind, path):
 def test_sentences_of_activitynet_captions_with_their_repairs_counted(captions, warnings_logged):
     found = records(activitynet('QueryDataset', captions))
     assert [(x['query_id'], x['query'], x['video_id']) for x in found] == [
-        ('first#0', 'one', 0),
-        ('first#1', 'two', 0),
-        ('first#2', 'three', 0),
-        ('second#0', 'four', 1),
+        ('captions#first#0', 'one', 0),
+        ('captions#first#1', 'two', 0),
+        ('captions#first#2', 'three', 0),
+        ('captions#second#0', 'four', 1),
     ]
     moments = [x['gt']['moments'].tolist() for x in found]
     assert moments == [[[0.0, 5.0]], [[4.0, 9.0]], [[15.0, 20.0]], [[1.0, 8.0]]]

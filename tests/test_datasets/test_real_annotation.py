@@ -13,6 +13,7 @@ from reloclnet_mm.datasets.readers import (
     QVHighlightsReader,
     TVRReader,
 )
+from reloclnet_mm.extraction.annotations import read_query_texts
 
 REAL = REPOSITORY / '../shared/data'
 CUT = 'a moment past the end of its video was cut'
@@ -95,9 +96,15 @@ def test_the_files_of_activitynet_captions(name, videos, sentences, repairs):
             counted[SWAPPED] += [start, end] != times
             counted[CUT] += end > entry['duration']
             end = min(end, entry['duration'])
-            expected[f'{video}#{number}'] = [(video, start, end)]
+            expected[f'{name}#{video}#{number}'] = [(video, start, end)]
     assert moments_by_id(queries) == expected
     assert +counted == repairs
+
+
+def test_ids_of_all_files_of_activitynet_captions_differ():
+    paths = [real('activitynet_captions', f'{name}.json') for name in ('train', 'val_1', 'val_2')]
+    texts = read_query_texts(paths, 'ActivityNetCaptionsReader')
+    assert len(texts) == 37_421 + 17_505 + 17_031
 
 
 def test_the_videos_of_val_1_are_a_corpus_of_the_queries_of_val_2_too():

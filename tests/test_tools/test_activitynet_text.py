@@ -202,7 +202,7 @@ def test_table_counts_what_was_written(convert, capsys):
         ),
         ({'timestamps': [[0, 8]]}, r'found 1 timestamps and 2 sentences'),
         ({'timestamps': [], 'sentences': []}, r'found 0 timestamps and 0 sentences'),
-        ({'sentences': ['x', ' \n']}, r"sentence 1: query 'v3#1' has no words"),
+        ({'sentences': ['x', ' \n']}, r"sentence 1: query 'val_1#v3#1' has no words"),
         ({'duration': 0}, r"found 0 at duration: expected 'float' > 0\.0"),
         ({'duration': 20.2}, r' lasts 20\.0 s, but 20\.2 s in .*val_1\.json'),
     ],

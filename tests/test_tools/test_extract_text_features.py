@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from small_layouts import write_charades
 from tiny_encoder import VOCABULARY, WIDTH, write_tiny_encoder
 
 from reloclnet_mm.extraction.text import TextEncoder
@@ -89,6 +90,20 @@ def test_queries_are_written_by_desc_id(run, data, encoder_dir, capsys):
     np.testing.assert_allclose(features['2'], expected[1], atol=1e-5)
     assert features['1'].dtype == np.float32
     assert '2 queries, 0 of them in' in capsys.readouterr().out
+
+
+def test_annotation_of_another_layout_is_read_by_its_reader(run, data):
+    write_charades(data)
+    out = ('--out', data / 'query.h5', '--reader', 'CharadesSTAReader')
+    run('queries', data / 'charades_sta_train.txt', *out)
+    assert read_all(data / 'query.h5').keys() == {'AO8RW#0', 'Y6R7T#0', 'Y6R7T#1'}
+
+
+def test_the_videos_may_be_a_file_of_lines(run, data):
+    write_lines(data / 'videos.jsonl', [{'vid_name': 'v', 'duration': 5.0}])
+    files = (data / 'sub.jsonl', '--video-index', data / 'videos.jsonl', '--out', data / 'sub.h5')
+    run('sentences', *files, '--pool', 'max', '--clip-length', 2.5)
+    assert {name: len(rows) for name, rows in read_all(data / 'sub.h5').items()} == {'v': 2}
 
 
 def test_file_records_what_made_it(run, data, encoder_dir):

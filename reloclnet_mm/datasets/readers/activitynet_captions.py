@@ -1,6 +1,7 @@
 """Reader of the layout of ActivityNet Captions (Krishna et al., ICCV 2017)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -21,8 +22,10 @@ class _Entry(Struct):
 class ActivityNetCaptionsReader(AnnotationReader):
     """Reads files ``{video: {duration, timestamps, sentences}}``.
 
-    A query's id is ``VIDEO#NUMBER``, counted from 0 within its video. The release has moments
-    whose times are swapped; they are swapped back and counted.
+    A query's id is ``FILE#VIDEO#NUMBER``, such as ``val_1#v_uqiMw7tQ1Cc#0``: the name of the
+    file without its ending, for ``val_1`` and ``val_2`` describe the same videos, and the place of
+    the sentence within its video, from 0. The release has moments whose times are swapped; they
+    are swapped back and counted.
     """
 
     swaps_times = True
@@ -32,11 +35,12 @@ class ActivityNetCaptionsReader(AnnotationReader):
             yield Video(name, entry.duration, where=where)
 
     def _read_queries(self) -> Iterator[Query]:
+        file = Path(self.ann_file).stem
         for name, where, entry in _entries(self.ann_file):
             pairs = zip(entry.timestamps, entry.sentences, strict=True)
             for number, (times, sentence) in enumerate(pairs):
                 yield Query(
-                    f'{name}#{number}',
+                    f'{file}#{name}#{number}',
                     sentence.strip(),
                     f'{where}, sentence {number}',
                     video_name=name,
