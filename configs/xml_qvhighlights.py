@@ -2,7 +2,7 @@
 _base_ = [
     '_base_/models/xml.py',
     '_base_/datasets/qvhighlights.py',
-    '_base_/evaluation/corpus.py',
+    '_base_/evaluation/qvhighlights.py',
     '_base_/schedules/bert_adam.py',
     '_base_/default_runtime.py',
 ]
@@ -14,5 +14,7 @@ model = dict(
     query_encoder=dict(max_tokens=_base_.max_tokens),
     context_encoder=dict(num_blocks=3, max_clips=_base_.max_clips),
     span_head=dict(type='StreamSpanHead'),
+    # Other windows of a query are no negatives.
+    loss_ranking=dict(other_positives='ignored'),
     test_cfg=dict(min_span=1, max_span=_base_.max_clips),
 )

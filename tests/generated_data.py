@@ -118,10 +118,25 @@ def write_qvhighlights(folder, reader):
     write_lines(folder / Path(reader.ann_file), lines)
 
 
+def write_tvr_ranking(folder, reader):
+    if reader.get('ann_file'):
+        entries = []
+        for i, (name, times) in enumerate(QUERIES):
+            other = next(x for x in DURATIONS if x != name)
+            moments = [
+                dict(video_name=x, timestamp=ts, duration=DURATIONS[x], relevance=relevance)
+                for x, ts, relevance in ((name, times, 4), (other, [0.0, 9.0], 2))
+            ]
+            entries.append(dict(query_id=i, query='a query', relevant_moment=moments))
+        (folder / reader.ann_file).write_text(json.dumps(entries))
+    (folder / reader.video_index).write_text(json.dumps(DURATIONS))
+
+
 ANNOTATION = dict(
     TVRReader=write_tvr,
     ActivityNetCaptionsReader=write_activitynet,
     CharadesSTAReader=write_charades,
     DiDeMoReader=write_didemo,
     QVHighlightsReader=write_qvhighlights,
+    TVRRankingReader=write_tvr_ranking,
 )

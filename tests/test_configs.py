@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from generated_data import LOADERS, QUERIES, write_data
+from generated_data import LOADERS, write_data
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -41,7 +41,7 @@ def test_a_config_trains_validates_and_tests(path, tmp_path):
     write_data(cfg, tmp_path)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    assert runner.iter == len(QUERIES) / BATCH_SIZE
+    assert runner.iter == len(runner.train_dataloader.dataset) / BATCH_SIZE
     scalars = {name: x.current() for name, x in runner.message_hub.log_scalars.items()}
     losses = {name: x for name, x in scalars.items() if 'loss' in name}
     assert losses

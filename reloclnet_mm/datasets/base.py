@@ -1,5 +1,6 @@
 """Data sets of queries and of videos, for all layouts of annotation."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -153,20 +154,61 @@ class QueryDataset(FeatureDataset):
 
     A record has the query's id, text and type, its own video and, as ``gt``, the truth in the
     form of :class:`~reloclnet_mm.structures.MomentDataSample`, each where the annotation has it.
+
+    Args:
+        max_positives: Train on so many right moments of each query at most, the most relevant
+            first, and none of relevance 0: each is a record of its own, with its video and
+            ``target``, its place in ``gt``. None: a query is one record, with its own video, as
+            evaluation needs it.
+        **others: Arguments of :class:`FeatureDataset`.
+
+    Raises:
+        ValueError: ``max_positives`` is no positive number, or stands beside ``test_mode``.
     """
+
+    def __init__(self, *, max_positives: int | None = None, **others: Any) -> None:
+        if max_positives is not None:
+            check_count('QueryDataset: max_positives', max_positives)
+            if others.get('test_mode'):
+                raise ValueError(
+                    f'QueryDataset: max_positives is {max_positives} beside test_mode=True, which '
+                    'would evaluate a query once for each of its moments; leave it out'
+                )
+        self.max_positives = max_positives
+        super().__init__(**others)
 
     def _read(self, reader: AnnotationReader) -> tuple[str, list[dict[str, Any]]]:
         videos = reader.videos()
         queries = reader.queries(videos)
-        self._names = {video.video_id: name for name, video in videos.items()}
-        return reader.ann_file, [_query_record(query, videos) for query in queries]
+        self._videos = {video.video_id: _video_record(video) for video in videos.values()}
+        records = [_query_record(query, videos) for query in queries]
+        if self.max_positives is None:
+            return reader.ann_file, records
+        # The truth is kept once a query: it would be many times as large with each of its moments.
+        self._records = records
+        return reader.ann_file, [
+            dict(record=i, target=target)
+            for i, record in enumerate(records)
+            for target in (_most_relevant(record, self.max_positives) if 'gt' in record else [None])
+        ]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Return a record as :class:`FeatureDataset` does, put together from pair and query."""
+        info = super().get_data_info(idx)
+        if self.max_positives is None:
+            return info
+        record = copy.deepcopy(self._records[info.pop('record')])
+        if info['target'] is not None:
+            record |= self._videos[int(record['gt']['video_ids'][info['target']])]
+        return record | info
 
     def video_ids(self) -> dict[int, str]:
         """Return the name of each video that a query or its truth names, by id."""
         infos = [self.get_data_info(i) for i in range(len(self))]
         own = (info['video_id'] for info in infos if 'video_id' in info)
         right = (number for info in infos if 'gt' in info for number in info['gt']['video_ids'])
-        return {number: self._names[number] for number in dict.fromkeys([*own, *map(int, right)])}
+        numbers = dict.fromkeys([*own, *map(int, right)])
+        return {number: self._videos[number]['video_name'] for number in numbers}
 
     def check_corpus(self, corpus: FeatureDataset) -> None:
         """Check that a corpus has the videos of these queries, under the same ids and names.
@@ -206,8 +248,12 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
         record |= _video_record(videos[query.video_name])
     if query.moments:
         moments = query.moments
+        ids, sources = (
+            np.array([getattr(videos[x.video_name], name) for x in moments], np.int64)
+            for name in ('video_id', 'source_id')
+        )
         record['gt'] = dict(
-            video_ids=np.array([videos[x.video_name].video_id for x in moments], np.int64),
+            video_ids=ids,
             moments=np.array([(x.start, x.end) for x in moments], np.float64),
         )
         for name, field, dtype in (
@@ -217,4 +263,13 @@ def _query_record(query: Query, videos: dict[str, Video]) -> dict[str, Any]:
             values = [getattr(moment, field) for moment in moments]
             if None not in values:
                 record['gt'][name] = np.array(values, dtype)
+        if (sources != ids).any():
+            record['gt']['source_ids'] = sources
     return record
+
+
+def _most_relevant(record: dict[str, Any], count: int) -> list[int]:
+    """Return the places in ``gt`` of a query's most relevant moments, the first of equal ones."""
+    relevance = record['gt'].get('relevance', np.ones(len(record['gt']['moments'])))
+    best = np.argsort(-relevance, kind='stable')[:count]
+    return best[relevance[best] > 0].tolist()

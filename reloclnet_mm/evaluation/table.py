@@ -15,6 +15,7 @@ class Cell(NamedTuple):
         column: Label, such as ``VCMR IoU 0.5``.
         name: Name of the metric in what an evaluator returns, such as ``VCMR/R1@0.5``.
         in_brackets: Whether it is shown behind the metric of the same row and column.
+        table: Title of the table; cells of a title are a table of their own.
     """
 
     rank: int
@@ -22,6 +23,7 @@ class Cell(NamedTuple):
     column: str
     name: str
     in_brackets: bool = False
+    table: str = ''
 
 
 def recall_cells(
@@ -54,7 +56,7 @@ def recall_name(top_k: int, iou: float | None) -> str:
 
 
 def result_table(results: Mapping[str, Any], cells: Iterable[Cell]) -> str:
-    """Draw a table of results, and list below it those of which no cell has the prefix.
+    """Draw tables of results, and list below them those of which no cell has the prefix.
 
     What a metric reports beside its cells under the same prefix, such as recalls by query type, is
     left to the log.
@@ -66,9 +68,21 @@ def result_table(results: Mapping[str, Any], cells: Iterable[Cell]) -> str:
     Returns:
         Several lines.
     """
-    cells = sorted(cells, key=lambda cell: cell.in_brackets)
+    cells = list(cells)
     prefixes = tuple(cell.name.rpartition('/')[0] + '/' for cell in cells)
     cells = [cell for cell in cells if cell.name in results]
+    titles = dict.fromkeys(cell.table for cell in cells)
+    tables = [_draw(title, [x for x in cells if x.table == title], results) for title in titles]
+    others = [
+        f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+        for name, value in results.items()
+        if not name.startswith(prefixes)
+    ]
+    return '\n'.join(['\n\n'.join(tables)] * bool(tables) + others)
+
+
+def _draw(title: str, cells: Iterable[Cell], results: Mapping[str, Any]) -> str:
+    cells = sorted(cells, key=lambda cell: cell.in_brackets)
     shown: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         value = f'{results[cell.name]:.2f}'
@@ -77,10 +91,4 @@ def result_table(results: Mapping[str, Any], cells: Iterable[Cell]) -> str:
     rows = dict.fromkeys(cell.row for cell in sorted(cells, key=lambda cell: cell.rank))
     columns = dict.fromkeys(cell.column for cell in cells)
     lines = [[row, *(' '.join(shown.get((row, x), ())) for x in columns)] for row in rows]
-    table = tabulate(lines, ['', *columns], stralign='right', disable_numparse=True)
-    others = [
-        f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
-        for name, value in results.items()
-        if not name.startswith(prefixes)
-    ]
-    return '\n'.join([table] * bool(cells) + others)
+    return tabulate(lines, [title, *columns], stralign='right', disable_numparse=True)

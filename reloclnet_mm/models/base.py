@@ -13,10 +13,10 @@ from reloclnet_mm.models.corpus_model import CorpusModel, check_width, streams_o
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
-    gather_rows,
     same_draws_in_all_processes,
 )
 from reloclnet_mm.models.layers import Padding
+from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.retrieval.moment_search import MomentSearch
 from reloclnet_mm.retrieval.similarity import (
@@ -106,13 +106,12 @@ class CorpusRetriever(CorpusModel):
         self.span_head = MODELS.build(dict(sizes, streams=names) | span_head)
 
     @abstractmethod
-    def losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
+    def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
         """Compute the weighted losses of an encoded batch, outside of autocast.
 
         Args:
             pairs: B queries and their videos.
-            same_video: (B, B) bool, true where two queries have the same video.
-            spans: (B, 2) int64, first and last clip of each moment.
+            targets: Their moments, and what else is right for the queries.
         """
 
     def encode_query(self, inputs: Mapping[str, PackedRows]) -> dict[str, Tensor]:
@@ -170,20 +169,18 @@ class CorpusRetriever(CorpusModel):
 
         Args:
             inputs: Queries and, in the same order, their videos.
-            data_samples: B samples with ``gt_span`` and ``source_id`` or ``video_id``.
+            data_samples: B samples, as :meth:`PairTargets.of` takes them.
         """
         pairs = self.encode_pair(inputs)
         device = pairs.places.device
-        spans = torch.stack([sample.gt_span for sample in data_samples])
-        sources = _sources(data_samples, pairs.places)
+        targets = PairTargets.of(data_samples, device)
         # Scores differ in digits that bfloat16 does not have.
         with ExitStack() as context:
             context.enter_context(torch.autocast(device.type, enabled=False))
             if self.gather_negatives and get_world_size() > 1:
-                pairs, spans = gather_pairs(pairs), gather_rows(spans)
-                sources = gather_rows(sources)
+                pairs, targets = gather_pairs(pairs), targets.gathered()
                 context.enter_context(same_draws_in_all_processes(device))
-            return self.losses(pairs, sources[:, None] == sources, spans)
+            return self.losses(pairs, targets)
 
     def retrieval_scores(self, pairs: EncodedPairs) -> Tensor:
         """Compute s of each query and the video of each query, (B, B)."""
@@ -209,9 +206,3 @@ class CorpusRetriever(CorpusModel):
             start_logits=start_logits,
             end_logits=end_logits,
         )
-
-
-def _sources(samples: Sequence[MomentDataSample], places: Tensor) -> Tensor:
-    """(B,) int64, equal where two samples come from the same video."""
-    ids = [sample.get('source_id', sample.get('video_id')) for sample in samples]
-    return places if None in ids else torch.tensor(ids, device=places.device)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reloclnet_mm.models.base import CorpusRetriever
 from reloclnet_mm.models.encoded_pairs import EncodedPairs
+from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.retrieval.similarity import (
     largest_similarity,
@@ -56,19 +57,20 @@ class ReLoCLNet(CorpusRetriever):
         contrast = {name: outputs[-2] for name, outputs in blocks.items()}
         return dict(retrieval=final, localization=final, contrast=contrast)
 
-    def losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
+    def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
         """Compute the ranking, span and contrastive losses (paper, section 3.4)."""
-        by_query, by_video = self.loss_ranking(self.retrieval_scores(pairs), same_video)
+        by_query, by_video = self.loss_ranking(self.retrieval_scores(pairs), targets.right_videos)
         losses = dict(loss_rank_query=by_query, loss_rank_video=by_video)
-        losses['loss_span'] = self.loss_span(*self.paired_logits(pairs), spans)
+        losses['loss_span'] = self.loss_span(*self.paired_logits(pairs), targets.spans)
         if self.loss_frame is None and self.loss_video is None:
             return losses
         similarity = similarity_of_all(pairs.queries, pairs.rows['contrast'])
         if self.loss_frame is not None:
             rows, clip_mask = pairs.layout.pad(pairs.places)
             own = {name: similarity_in_own_video(x, rows) for name, x in similarity.items()}
-            losses['loss_frame_cl'] = self.loss_frame(own, clip_mask, spans)
+            right_clips = targets.right_clips(clip_mask.shape[1])
+            losses['loss_frame_cl'] = self.loss_frame(own, clip_mask, targets.spans, right_clips)
         if self.loss_video is not None:
             largest = largest_similarity(similarity, pairs.layout)[:, pairs.places]
-            losses['loss_video_cl'] = self.loss_video(largest, same_video)
+            losses['loss_video_cl'] = self.loss_video(largest, targets.right_videos)
         return losses

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reloclnet_mm.models.base import CorpusRetriever
 from reloclnet_mm.models.encoded_pairs import EncodedPairs
+from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import PackedRows
 from reloclnet_mm.structures.corpus import RowSets
@@ -41,11 +42,12 @@ class XML(CorpusRetriever):
             localization={name: outputs[-1] for name, outputs in blocks.items()},
         )
 
-    def losses(self, pairs: EncodedPairs, same_video: Tensor, spans: Tensor) -> dict[str, Tensor]:
+    def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
         """Compute the ranking and span losses (paper, section 4)."""
-        by_query, by_video = self.loss_ranking(self.retrieval_scores(pairs), same_video)
+        scores = self.retrieval_scores(pairs)
+        by_query, by_video = self.loss_ranking(scores, targets.right_videos)
         return dict(
             loss_rank_query=by_query,
             loss_rank_video=by_video,
-            loss_span=self.loss_span(*self.paired_logits(pairs), spans),
+            loss_span=self.loss_span(*self.paired_logits(pairs), targets.spans),
         )

@@ -8,15 +8,17 @@ class MomentDataSample(BaseDataElement):
     """A query with its truth and its predictions.
 
     Meta information, as far as the annotation has it: ``query_id``, ``query``, ``query_type``;
-    of the query's own video ``video_name``, ``video_id``, ``source_id``, ``duration`` (seconds),
-    ``num_clips``, ``seconds_per_clip``.
+    of the query's own video, or that of the moment to train on, ``video_name``, ``video_id``,
+    ``source_id``, ``duration`` (seconds), ``num_clips``, ``seconds_per_clip``.
 
     Data fields of the truth:
 
     - ``gt``: an :class:`~mmengine.structures.InstanceData` of M right moments, with
       ``video_ids`` (M,) int64, ``moments`` (M, 2) float64 in seconds and, where the annotation
-      has them, ``annotators`` (M,) int64 and ``relevance`` (M,) float64.
-    - ``gt_span`` (2,) int64: first and last clip of the first moment in the query's own video.
+      has them, ``annotators`` (M,) int64, ``relevance`` (M,) float64 and, where they are others
+      than the video ids, ``source_ids`` (M,) int64, equal where videos are of one recording.
+    - ``gt_span`` (2,) int64: first and last clip of the moment to train on, in the sample's video.
+    - ``right_spans`` (N, 2) int64: those of all right moments in the sample's video.
 
     Data fields of a prediction, each an :class:`~mmengine.structures.InstanceData`
     in descending order of its ``scores``:
@@ -28,6 +30,7 @@ class MomentDataSample(BaseDataElement):
 
     gt: InstanceData
     gt_span: Tensor
+    right_spans: Tensor
     pred_vr: InstanceData
     pred_vcmr: InstanceData
     pred_svmr: InstanceData

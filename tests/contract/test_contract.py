@@ -371,7 +371,7 @@ def test_the_order_of_a_batch_changes_nothing(config):
 def test_twins_are_masked_as_one_video(config):
     model = build(config)
     seen = []
-    model.losses = lambda pairs, same_video, spans: seen.append(same_video) or {}
+    model.losses = lambda pairs, targets: seen.append(targets.right_videos) or {}
     samples = pair_samples(3, SPANS[:3])
     for sample, source in zip(samples, [7, 8, 7], strict=True):
         sample.set_metainfo(dict(source_id=source))

@@ -1,4 +1,4 @@
-"""Recalls from given predictions, exactly."""
+"""Metrics of given predictions, exactly."""
 
 import json
 import re
@@ -7,16 +7,6 @@ import numpy as np
 import pytest
 from goldens import assert_recalls, rename_recall
 
-from reloclnet_mm.evaluation.functional import (
-    average_precision,
-    gains,
-    match_moments,
-    moment_hits,
-    ndcg_at,
-    overlaps,
-    recall_at,
-    stack_worths,
-)
 from reloclnet_mm.registry import METRICS
 
 
@@ -106,48 +96,43 @@ def test_ndcg_equals_that_of_tvr_ranking(ndcg_golden):
     golden = dict(np.load(ndcg_golden))
     expected = json.loads(ndcg_golden.with_suffix('.json').read_text())
     names = {name: re.fullmatch(r'NDCG@(\d+)@IoU>(.+)', name).groups() for name in expected}
-    ious = sorted({float(iou) for _, iou in names.values()})
-    worths = []
+    samples = []
     for gt, pred in zip(golden['gt'], golden['pred'], strict=True):
-        overlap = overlaps(pred[:, 0], pred[:, 1:], gt[:, 0], gt[:, 1:3])
-        worths.append(gains(gt[:, 3], match_moments(overlap, ious, strict=True)))
-    worths, ideal = stack_worths(worths), np.stack([gains(gt[:, 3]) for gt in golden['gt']])
-    for name, (k, iou) in names.items():
-        found = ndcg_at(worths[:, ious.index(float(iou))], ideal, int(k)).mean()
-        assert found == pytest.approx(expected[name], abs=1e-9), name
-
-
-def qvhighlights(gt_windows, pred_windows, ious):
-    """AP and R1 of each threshold in percent, as QVHighlights reports them."""
-    precisions, hits = [], []
-    for gt, pred in zip(gt_windows, pred_windows, strict=True):
-        gt, pred = (x[~np.isnan(x[:, 0])] for x in (gt, pred))
-        pred = pred[np.argsort(-pred[:, 2], kind='stable')[:10]]
-        overlap = overlaps(np.zeros(len(pred)), pred[:, :2], np.zeros(len(gt)), gt)
-        precisions.append(average_precision(match_moments(overlap, ious) >= 0, len(gt)))
-        hits.append(moment_hits(overlap, ious))
-    hits, precision = stack_worths(hits, width=1), 100 * np.mean(precisions, 0)
-    return (
-        dict(zip(map(str, ious), precision.round(2).tolist(), strict=True))
-        | dict(average=round(float(precision.mean()), 2)),
-        {str(iou): recall_at(hits[:, i], 1) for i, iou in enumerate(ious)},
+        right = gt[~np.isnan(gt[:, 0])]
+        truth = dict(video_ids=right[:, 0], moments=right[:, 1:3], relevance=right[:, 3])
+        samples.append(dict(query_id=len(samples), gt=truth, pred_vcmr=ranked(pred)))
+    found = evaluate(
+        dict(
+            type='reloclnet_mm.RankingNDCG',
+            top_k=sorted({int(k) for k, _ in names.values()}),
+            iou_thresholds=sorted({float(iou) for _, iou in names.values()}),
+        ),
+        samples,
     )
+    for name, (k, iou) in names.items():
+        assert found[f'VCMR/NDCG{k}@{iou}'] == pytest.approx(100 * expected[name], abs=1e-7), name
 
 
-RANGES = dict(full=(0, 150), short=(0, 10), middle=(10, 30), long=(30, 150))
-
-
-@pytest.mark.parametrize('name', RANGES)
+@pytest.mark.parametrize('name', ['full', 'short', 'middle', 'long'])
 def test_ap_and_r1_equal_those_of_qvhighlights(qvhighlights_metrics_golden, name):
     golden = dict(np.load(qvhighlights_metrics_golden))
     expected = json.loads(qvhighlights_metrics_golden.with_suffix('.json').read_text())
-    low, high = RANGES[name]
-    windows = golden['gt_windows'].copy()
-    length = windows[..., 1] - windows[..., 0]
-    windows[~((length > low) & (length <= high))] = np.nan
-    asked = ~np.isnan(windows[..., 0]).all(1)
     ious = [float(iou) for iou in expected[name]['MR-R1']]
-    precision, recall = qvhighlights(windows[asked], golden['pred_windows'][asked], ious)
+    samples = []
+    for gt, pred in zip(golden['gt_windows'], golden['pred_windows'], strict=True):
+        gt, pred = (x[~np.isnan(x[:, 0])] for x in (gt, pred))
+        # QVHighlights sorts by score; our lists are sorted.
+        pred = pred[np.argsort(-pred[:, 2], kind='stable')]
+        sample = dict(query_id=len(samples), video_id=3)
+        sample['gt'] = dict(video_ids=np.full(len(gt), 3), moments=gt)
+        sample['pred_svmr'] = dict(video_ids=np.full(len(pred), 3), moments=pred[:, :2])
+        samples.append(sample)
+    settings = dict(iou_thresholds=ious, map_ious=ious, recall_ious=ious)
+    found = evaluate(dict(type='reloclnet_mm.QVHighlightsMetric', **settings), samples)
+    precision, recall = (
+        {str(iou): found[f'SVMR/{name}/{kind}@{iou}'] for iou in ious} for kind in ('mAP', 'R1')
+    )
+    precision['average'] = found[f'SVMR/{name}/mAP']
     assert precision == expected[name]['MR-mAP']
     assert recall == expected[name]['MR-R1']
     assert precision['average'] == expected['brief'][f'MR-{name}-mAP']

@@ -62,7 +62,10 @@ def test_a_query_has_moments_in_several_videos_with_a_relevance():
     ranked, unanswered = dataset[0], dataset[1]
     assert ranked['video_id'] == 4
     assert {name: x.tolist() for name, x in ranked['gt'].items()} == dict(
-        video_ids=[7, 4], moments=[[1.0, 2.0], [3.0, 10.0]], relevance=[3.0, 1.0]
+        video_ids=[7, 4],
+        moments=[[1.0, 2.0], [3.0, 10.0]],
+        relevance=[3.0, 1.0],
+        source_ids=[4, 4],
     )
     assert [ranked['gt'][name].dtype for name in ('video_ids', 'moments')] == [np.int64, np.float64]
     assert not {'gt', 'video_id'} & set(unanswered)

@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 
 from reloclnet_mm.engine.runner import init_gloo
 from reloclnet_mm.registry import MODELS
@@ -23,6 +24,9 @@ from tiny_corpus import CHANNELS, tiny_model
 VIDEOS = (0, 1, 2, 1, 3, 1, 4)
 CLIPS = (5, 8, 3, 6, 7)
 SPANS = ((1, 2), (0, 3), (0, 1), (5, 7), (2, 2), (3, 4), (1, 6))
+# Further right videos of each query, and further right clips in its own.
+ALSO_RIGHT = ((4,), (), (0, 3), (), (2, 0, 4), (), (9,))
+ALSO_IN_OWN = {0: (4, 4), 3: (0, 1), 5: (6, 7)}
 
 
 def batch(samples):
@@ -36,21 +40,28 @@ def batch(samples):
         for name in ('video', 'subtitle'):
             shape = (CLIPS[VIDEOS[i]], CHANNELS[name] + 2)
             inputs[name].append(torch.randn(shape, generator=of_video))
-        data_samples.append(
-            MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=torch.tensor(SPANS[i]))
-        )
+        sample = MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=torch.tensor(SPANS[i]))
+        sample.gt = InstanceData(video_ids=torch.tensor([VIDEOS[i], *ALSO_RIGHT[i]]))
+        if i in ALSO_IN_OWN:
+            sample.right_spans = torch.tensor([SPANS[i], ALSO_IN_OWN[i]])
+        data_samples.append(sample)
     return dict(inputs=inputs, data_samples=data_samples)
 
 
-def build(pool_size, gather, mask):
+def build(pool_size, gather, other):
     """The same weights at every call."""
     torch.manual_seed(0)
     settings = tiny_model(
         input_dropout=0.0,
         dropout=0.0,
         gather_negatives=gather,
-        loss_ranking=dict(type='RankingLoss', pool_size=pool_size, mask_same_video=mask),
-        loss_video=dict(type='VideoContrastiveLoss', mask_same_video=mask),
+        loss_ranking=dict(
+            type='RankingLoss',
+            pool_size=pool_size,
+            other_positives='negative' if other == 'negative' else 'ignored',
+        ),
+        loss_frame=dict(type='FrameContrastiveLoss', other_positives=other),
+        loss_video=dict(type='VideoContrastiveLoss', other_positives=other),
     )
     model = MODELS.build(settings)
     model.init_weights()
@@ -78,20 +89,21 @@ def main(out, sizes):
     mine = list(range(first, first + sizes[get_rank()]))
     everyone = list(range(sum(sizes)))
     results = {}
-    for mask in (False, True):
+    for other in ('negative', 'ignored', 'positive'):
         # The hardest negative is drawn without chance.
-        settings = dict(pool_size=1, mask=mask)
+        settings = dict(pool_size=1, other=other)
         _, several = spread(mine, **settings)
         one = losses_and_gradients(build(gather=False, **settings), everyone)
-        results['mask' if mask else 'all'] = dict(several=several, one=one)
-    settings = dict(pool_size=None, mask=False)
+        results[other] = dict(several=several, one=one)
+    settings = dict(pool_size=None, other='negative')
     torch.manual_seed(get_rank())
     model = MMDistributedDataParallel(build(gather=True, **settings), device_ids=None)
     torch.manual_seed(get_rank())
     results['drawn'] = all_gather_object(losses_and_gradients(model, mine)[0])
-    half = MMDistributedDataParallel(build(gather=True, pool_size=1, mask=False), device_ids=None)
+    settings = dict(pool_size=1, other='negative')
+    half = MMDistributedDataParallel(build(gather=True, **settings), device_ids=None)
     results['bfloat16'] = losses_and_gradients(half, mine, bfloat16=True)
-    alone = losses_and_gradients(build(gather=False, pool_size=1, mask=False), mine)[0]
+    alone = losses_and_gradients(build(gather=False, **settings), mine)[0]
     results['alone'] = all_gather_object(alone)
     if get_rank() == 0:
         torch.save(results, out)

@@ -107,7 +107,7 @@ def test_models_without_weights_have_the_same_lists_in_several_processes(tmp_pat
 def test_negatives_of_all_processes_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
     launch(len(sizes), 'contrasted_processes', tmp_path / 'found.pth', *sizes)
     found = torch.load(tmp_path / 'found.pth')
-    for name in ('all', 'mask'):
+    for name in ('negative', 'ignored', 'positive'):
         (losses, gradients), (expected, expected_gradients) = (
             found[name][key] for key in ('several', 'one')
         )
@@ -119,7 +119,7 @@ def test_negatives_of_all_processes_have_the_losses_and_gradients_of_one_batch(s
             largest = max(float(expected_gradients[key].abs().max()), 1e-3 * scale)
             assert float((x - expected_gradients[key]).abs().max()) < 1e-5 * largest, key
     # Without the option each process contrasts within its own batch: these are others.
-    losses = found['all']['several'][0]
+    losses = found['negative']['several'][0]
     assert all(alone['loss_video_cl'] < 0.9 * losses['loss_video_cl'] for alone in found['alone'])
     # Processes draw the same negatives, though their random states differ.
     assert all(drawn == found['drawn'][0] for drawn in found['drawn'])

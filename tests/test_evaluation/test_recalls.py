@@ -244,6 +244,21 @@ def test_moment_recalls_of_each_query_type(samples):
     }
 
 
+def test_a_type_that_all_queries_have_is_not_reported_again(samples):
+    for x in samples:
+        x.set_metainfo(dict(query_type='v'))
+    found = evaluate(dict(type='reloclnet_mm.VideoRecall', top_k=(1,)), samples)
+    assert found == {'VR/R1': 33.33}
+
+
+def test_sumr_is_the_sum_of_the_four_recalls_where_all_are_there(samples):
+    found = evaluate(dict(type='reloclnet_mm.VideoRecall', top_k=(100, 1, 5, 10, 50)), samples)
+    assert found['VR/SumR'] == 333.33
+    assert found['VR/t/SumR'] == 300.0
+    found = evaluate(dict(type='reloclnet_mm.VideoRecall', top_k=(1, 5, 10)), samples)
+    assert not any('SumR' in name for name in found)
+
+
 def test_queries_without_a_type_count_overall_only(samples):
     samples[2].set_metainfo(dict(query_type=None))
     config = dict(type='reloclnet_mm.VideoRecall', top_k=(1,))
@@ -481,6 +496,30 @@ def test_the_table_has_the_cells_that_metrics_declare_and_other_metrics_below_it
         'R@10         40.00',
         'Recall@Top1: 0.2500',
         'proposals: 7',
+    ]
+
+
+def test_the_sum_of_recalls_is_below_them():
+    cells = METRICS.build(dict(type='VideoRecall')).table_cells()
+    results = {'VR/R1': 1.0, 'VR/R5': 2.0, 'VR/R10': 3.0, 'VR/R100': 4.0, 'VR/SumR': 10.0}
+    rows = [line.split() for line in result_table(results, cells).splitlines()[2:]]
+    assert rows[-2:] == [['R@100', '4.00'], ['SumR', '10.00']]
+
+
+def test_cells_with_a_title_are_a_table_of_their_own():
+    cells = [
+        Cell(1, 'NDCG@20', 'IoU 0.5', 'VCMR/NDCG20@0.5', table='VCMR'),
+        Cell(1, 'R@1', 'VCMR IoU 0.5', 'VCMR/R1@0.5'),
+    ]
+    results = {'VCMR/R1@0.5': 5.0, 'VCMR/NDCG20@0.5': 40.591}
+    assert result_table(results, cells).splitlines() == [
+        '   VCMR    IoU 0.5',
+        '-------  ---------',
+        'NDCG@20      40.59',
+        '',
+        '       VCMR IoU 0.5',
+        '---  --------------',
+        'R@1            5.00',
     ]
 
 

@@ -93,21 +93,33 @@ def test_a_pool_larger_than_the_batch_is_the_batch():
     assert not (drawn == own).any()
 
 
-def test_queries_of_the_same_video_are_negatives_only_unless_masked():
+def test_other_right_videos_are_negatives_unless_ignored():
     # Queries 0 and 1 share a video; the other query of the video scores best of all.
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
     scores = torch.tensor([[0.5, 0.9, 0.2], [0.9, 0.5, 0.2], [0.1, 0.1, 0.6]])
     hard = dict(margin=0.1, pool_size=1)
     by_query, _ = RankingLoss(**hard)(scores, same)
     assert float(by_query) == pytest.approx((0.5 + 0.5 + 0) / 3)
-    by_query, by_video = RankingLoss(**hard, mask_same_video=True)(scores, same)
+    by_query, by_video = RankingLoss(**hard, other_positives='ignored')(scores, same)
     assert float(by_query) == 0
     assert float(by_video) == 0
 
 
-def test_pairs_of_one_video_have_no_ranking_loss_when_masked():
+def test_a_video_right_for_a_query_need_not_make_its_query_right_for_the_other_video():
+    # The video of pair 1 is right for query 0 too, that of pair 0 is wrong for query 1.
+    right = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 1]]).bool()
+    scores = torch.tensor([[0.5, 0.9, 0.3], [0.7, 0.6, 0.1], [0.2, 0.4, 0.8]])
+    hard = dict(margin=0.1, pool_size=1, other_positives='ignored')
+    by_query, by_video = RankingLoss(**hard)(scores, right)
+    # Rows: 0.1 + 0.3 - 0.5 < 0; 0.1 + 0.7 - 0.6; 0.1 + 0.4 - 0.8 < 0.
+    assert float(by_query) == pytest.approx(0.2 / 3)
+    # Columns: 0.1 + 0.7 - 0.5; of 0.9 and 0.4 only 0.4, 0.1 + 0.4 - 0.6 < 0; 0.1 + 0.3 - 0.8 < 0.
+    assert float(by_video) == pytest.approx(0.3 / 3)
+
+
+def test_pairs_of_one_video_have_no_ranking_loss_when_ignored():
     scores = torch.rand(3, 3, requires_grad=True)
-    losses = RankingLoss(kind='lse', mask_same_video=True)(scores, torch.ones(3, 3).bool())
+    losses = RankingLoss(kind='lse', other_positives='ignored')(scores, torch.ones(3, 3).bool())
     assert [loss.item() for loss in losses] == [0, 0]
     sum(losses).backward()
     assert torch.equal(scores.grad, torch.zeros(3, 3))
@@ -146,16 +158,18 @@ def softplus(x):
     return math.log1p(math.exp(x))
 
 
-def naive_frame_loss(similarity, mask, spans):
+def naive_frame_loss(similarity, mask, spans, right=None, other='negative'):
     total = 0.0
     for rows in similarity.values():
         for b in range(len(spans)):
             inside, outside = [], []
             for i in range(int(mask[b].sum())):
                 r = float(rows[b, i])
-                if spans[b][0] <= i <= spans[b][1]:
+                own = spans[b][0] <= i <= spans[b][1]
+                others = right is not None and bool(right[b][i])
+                if own or (others and other == 'positive'):
                     inside.append(math.log(2) - softplus(-r))
-                else:
+                elif not (others and other == 'ignored'):
                     outside.append(softplus(-r) + r - math.log(2))
             negative = sum(outside) / len(outside) if outside else 0.0
             total += negative - sum(inside) / len(inside)
@@ -176,18 +190,39 @@ def test_framecl_of_one_stream_is_the_loss_of_that_stream(batch):
     assert float(found) == pytest.approx(naive_frame_loss(one, mask, spans), rel=1e-5)
 
 
+@pytest.mark.parametrize('other', ['negative', 'ignored', 'positive'])
+def test_framecl_with_other_right_moments_equals_the_naive_loop(batch, other):
+    spans = [[2, 3], [0, 0], [0, 0], [4, 4]]
+    right = torch.zeros(4, 6, dtype=torch.bool)
+    right[0, [0, 2, 3, 5]] = True
+    right[1, :3] = True
+    loss = FrameContrastiveLoss(other_positives=other, loss_weight=1.0)
+    found = loss(*batch, torch.tensor(spans), right)
+    expected = naive_frame_loss(*batch, spans, right.tolist(), other)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    # Nothing changes where there are no others.
+    alone = FrameContrastiveLoss(loss_weight=1.0)(*batch, torch.tensor(spans))
+    assert torch.equal(loss(*batch, torch.tensor(spans)), alone)
+
+
 # VideoCL.
 
 
-def naive_video_loss(x, same_video=None):
+def naive_video_loss(x, right=None, other='negative'):
     size = len(x)
     total = 0.0
     for i in range(size):
-        rivals = 0.0
+        rivals, wanted = 0.0, []
         for j in range(size):
-            if same_video is None or i == j or not same_video[i][j]:
-                rivals += math.exp(x[i][j]) + math.exp(x[j][i])
-        total += math.log(rivals) - x[i][i]
+            for score, is_right in (
+                (x[i][j], right and right[i][j]),
+                (x[j][i], right and right[j][i]),
+            ):
+                counted_right = i == j or (is_right and other == 'positive')
+                wanted += [score] if counted_right else []
+                if counted_right or not (is_right and other == 'ignored'):
+                    rivals += math.exp(score)
+        total += math.log(rivals) - sum(wanted) / len(wanted)
     return total / size
 
 
@@ -196,13 +231,47 @@ def test_videocl_equals_the_naive_double_loop(scores):
     assert float(found) == pytest.approx(0.03 * naive_video_loss(scores.tolist()), rel=1e-5)
 
 
-@pytest.mark.parametrize('mask_same_video', [False, True])
-def test_videocl_leaves_out_queries_of_the_same_video_only_where_asked(scores, mask_same_video):
-    same = torch.eye(4).bool()
-    same[0, 2] = same[2, 0] = True
-    found = VideoContrastiveLoss(mask_same_video=mask_same_video, loss_weight=1.0)(scores, same)
-    expected = naive_video_loss(scores.tolist(), same.tolist() if mask_same_video else None)
+@pytest.mark.parametrize('other', ['negative', 'ignored', 'positive'])
+def test_videocl_with_other_right_videos_equals_the_naive_double_loop(scores, other):
+    right = torch.eye(4).bool()
+    right[0, 2] = right[2, 0] = right[3, 1] = True
+    found = VideoContrastiveLoss(other_positives=other, loss_weight=1.0)(scores, right)
+    expected = naive_video_loss(scores.tolist(), right.tolist(), other)
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_videocl_of_two_positives_worked_by_hand():
+    # All of row and column are positives, each score twice: log 4 - 0 where all scores are 0.
+    loss = VideoContrastiveLoss(other_positives='positive', loss_weight=1.0)
+    assert float(loss(torch.zeros(2, 2), torch.ones(2, 2).bool())) == pytest.approx(math.log(4))
+    scores = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    # Pair 0: log(2e + 2) - (1 + 0 + 1 + 0) / 4. Pair 1: log 4 - 0.
+    expected = (math.log(2 * math.e + 2) - 0.5 + math.log(4)) / 2
+    assert float(loss(scores, torch.ones(2, 2).bool())) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('other', ['negative', 'ignored', 'positive'])
+def test_videocl_without_other_right_videos_is_the_papers_whatever_they_count_as(scores, other):
+    scores.requires_grad_()
+    VideoContrastiveLoss(other_positives=other, loss_weight=1.0)(scores, others(4)).backward()
+    found, scores.grad = scores.grad, None
+    both = torch.cat([scores, scores.T], 1)
+    (both.logsumexp(1) - scores.diagonal()).mean().backward()
+    if other == 'negative':
+        assert torch.equal(found, scores.grad)
+    torch.testing.assert_close(found, scores.grad)
+
+
+@pytest.mark.parametrize('other', ['negative', 'ignored', 'positive'])
+def test_gradients_of_the_contrastive_losses_are_those_of_finite_differences(generator, other):
+    right = torch.eye(4).bool()
+    right[0, 2] = right[3, 1] = True
+    scores = torch.randn(4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    video = VideoContrastiveLoss(other_positives=other, loss_weight=1.0)
+    assert torch.autograd.gradcheck(lambda x: video(x, right), scores)
+    frame = FrameContrastiveLoss(other_positives=other, loss_weight=1.0)
+    spans, mask = torch.tensor([[0, 1], [2, 2], [1, 1], [3, 3]]), torch.ones(4, 4).bool()
+    assert torch.autograd.gradcheck(lambda x: frame(dict(video=x), mask, spans, right), scores)
 
 
 def test_videocl_of_one_pair_is_the_logarithm_of_two():
@@ -231,7 +300,9 @@ def test_every_loss_is_registered(name):
         for value in (math.nan, math.inf, -0.1, '0.1', None)
     ]
     + [(RankingLoss, dict(pool_size=value)) for value in (0, -1, 1.5, '3', math.nan)]
-    + [(RankingLoss, dict(kind=value)) for value in ('soft', None)],
+    + [(RankingLoss, dict(kind=value)) for value in ('soft', None)]
+    + [(RankingLoss, dict(other_positives=value)) for value in ('positive', True)]
+    + [(loss, dict(other_positives=True)) for loss in (VideoContrastiveLoss, FrameContrastiveLoss)],
 )
 def test_a_setting_that_makes_no_sense_is_refused(loss, wrong):
     ((name, value),) = wrong.items()

@@ -29,10 +29,10 @@ def build(**changes):
     return build_from('relocl_tvr.py', **changes)
 
 
-@pytest.mark.parametrize('mask_same_video', [False, True])
-def test_queries_of_one_video_are_no_negatives_of_each_other_where_asked(mask_same_video):
+@pytest.mark.parametrize('other_positives', ['negative', 'ignored'])
+def test_queries_of_one_video_are_no_negatives_of_each_other_where_asked(other_positives):
     losses = {
-        name: dict(type=f'reloclnet_mm.{kind}', mask_same_video=mask_same_video)
+        name: dict(type=f'reloclnet_mm.{kind}', other_positives=other_positives)
         for name, kind in (('loss_ranking', 'RankingLoss'), ('loss_video', 'VideoContrastiveLoss'))
     }
     model = build(**losses)
@@ -47,8 +47,9 @@ def test_queries_of_one_video_are_no_negatives_of_each_other_where_asked(mask_sa
     with torch.no_grad():
         found = model(inputs, samples, mode='loss')
     # Two equal scores in a row: the margin is missed by all of it.
-    assert float(found['loss_rank_query']) == pytest.approx(0 if mask_same_video else 0.1)
-    if mask_same_video:
+    ignored = other_positives == 'ignored'
+    assert float(found['loss_rank_query']) == pytest.approx(0 if ignored else 0.1)
+    if ignored:
         assert float(found['loss_rank_video']) == 0
         assert float(found['loss_video_cl']) == pytest.approx(0.03 * math.log(2), rel=1e-5)
     else:

@@ -128,7 +128,7 @@ def test_a_test_prints_the_recalls_of_the_predictions_beside_chance(tested):
     row = next(line for line in printed.splitlines() if line.split()[:1] == ['R@1'])
     # one of eight videos is right
     assert row.split()[1:3] == [vr, '(12.50)']
-    assert 'recalls in percent' in printed
+    assert 'results in percent' in printed
     assert len(re.findall(r'\d+\.\d\d \(\d+\.\d\d\)', row)) == 5
 
 

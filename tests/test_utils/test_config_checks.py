@@ -77,9 +77,9 @@ def test_an_override_that_reaches_nothing_is_named_with_what_exists(run, option,
 
 def test_a_new_key_that_the_class_has_is_no_error():
     read = load_tool('train')
-    option = 'model.loss_ranking.mask_same_video=True'
+    option = 'model.loss_ranking.other_positives=ignored'
     args = read.parse_args([str(PLANTED), '--cfg-options', option, 'env_cfg.mp_cfg.new=1'])
-    assert read.read_config(args).model.loss_ranking.mask_same_video is True
+    assert read.read_config(args).model.loss_ranking.other_positives == 'ignored'
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ class TVRRankingReader(AnnotationReader):
 
     Args:
         min_relevance: Leave out and count moments of a lower relevance, and queries that have no
-            other. 0 keeps those that were judged not relevant, as the authors' NDCG has it;
-            recalls, which take every moment for a right one, need 1.
+            other. 0 keeps those that were judged not relevant, as the authors' NDCG has it; for
+            recalls they are not right.
         **others: Passed to :class:`AnnotationReader`.
     """
 

@@ -45,7 +45,8 @@ class PackMomentInputs(BaseTransform):
             sample.gt = InstanceData(
                 **{name: torch.as_tensor(values) for name, values in results['gt'].items()}
             )
-        if 'gt_span' in results:
-            sample.gt_span = torch.tensor(results['gt_span'])
+        for name in ('gt_span', 'right_spans'):
+            if name in results:
+                setattr(sample, name, torch.tensor(results[name]))
         inputs = {name: torch.from_numpy(rows).float() for name, rows in features.items()}
         return dict(inputs=inputs, data_samples=sample)

@@ -170,25 +170,37 @@ class AppendTEF(BaseTransform):
 
 @TRANSFORMS.register_module()
 class MomentToSpan(BaseTransform):
-    """Set the training target: the clips of the first moment in the query's own video.
+    """Set the training target: the clips of a right moment in the sample's video.
 
-    Required keys: ``gt``, ``video_id``, ``seconds_per_clip``, ``num_clips``. Added: ``gt_span``.
+    Required keys: ``gt``, ``video_id``, ``seconds_per_clip``, ``num_clips``; used where present:
+    ``target``, the place of the moment in ``gt``. Without it the first in the video is taken.
+    Added: ``gt_span``, and ``right_spans``, those of all right moments in the video.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``gt_span``.
+        """Add ``gt_span`` and ``right_spans``.
 
         Raises:
             InputError: The query has no right moment in its own video.
         """
         gt = results.get('gt')
-        own = [] if gt is None else np.flatnonzero(gt['video_ids'] == results.get('video_id'))
+        own = (
+            []
+            if gt is None
+            else np.flatnonzero(
+                (gt['video_ids'] == results.get('video_id')) & (gt.get('relevance', 1) > 0)
+            )
+        )
         if len(own) == 0:
             raise InputError(
                 f'MomentToSpan: query {results["query_id"]!r} has no moment in the annotation, '
-                'and training needs one; use a split with answers, or remove the line'
+                'and training needs one; use a split with answers, or remove the line. Where '
+                'queries have moments and no video of their own, set max_positives of QueryDataset'
             )
-        results['gt_span'] = moment_to_span(
-            gt['moments'][own[0]], results['seconds_per_clip'], results['num_clips']
-        )
+        spans = {
+            i: moment_to_span(gt['moments'][i], results['seconds_per_clip'], results['num_clips'])
+            for i in own.tolist()
+        }
+        results['gt_span'] = spans[results.get('target', own[0])]
+        results['right_spans'] = list(spans.values())
         return results

@@ -40,6 +40,6 @@ class CollapseWarningHook(Hook):
         runner.logger.warning(
             f'epoch {runner.epoch}: both ranking losses ({losses[0]:.4f} and {losses[1]:.4f}) are '
             f'at the margin {ranking.margin}, as if the model scored all videos alike. If this '
-            'lasts, try model.loss_ranking.mask_same_video=True, a lower learning rate '
+            'lasts, try model.loss_ranking.other_positives=ignored, a lower learning rate '
             '(optim_wrapper.optimizer.lr), or a longer warm-up (param_scheduler.0.warmup)'
         )

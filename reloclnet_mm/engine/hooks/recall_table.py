@@ -1,4 +1,4 @@
-"""The results of a test as a table."""
+"""The results of a test as tables."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -9,7 +9,7 @@ from reloclnet_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class RecallTableHook(Hook):
-    """Print the results of a test: a table of what metrics have cells for, the others below it.
+    """Print the results of a test: tables of what metrics have cells for, the others below them.
 
     A metric has cells if it has a method ``table_cells``, which returns a list of
     :class:`~reloclnet_mm.evaluation.table.Cell`.
@@ -22,4 +22,4 @@ class RecallTableHook(Hook):
         if metrics:
             declared = (getattr(m, 'table_cells', list) for m in runner.test_loop.evaluator.metrics)
             cells = [cell for table_cells in declared for cell in table_cells()]
-            runner.logger.info('recalls in percent\n' + result_table(metrics, cells))
+            runner.logger.info('results in percent\n' + result_table(metrics, cells))

@@ -2,7 +2,17 @@
 
 from reloclnet_mm.evaluation.metrics.chance import ChanceRecall
 from reloclnet_mm.evaluation.metrics.grounding import GroundingRecall
+from reloclnet_mm.evaluation.metrics.ranking import RankingNDCG
 from reloclnet_mm.evaluation.metrics.recall import MomentRecall, VideoRecall
 from reloclnet_mm.evaluation.metrics.submission import TVRSubmission
+from reloclnet_mm.evaluation.metrics.windows import QVHighlightsMetric
 
-__all__ = ['ChanceRecall', 'GroundingRecall', 'MomentRecall', 'TVRSubmission', 'VideoRecall']
+__all__ = [
+    'ChanceRecall',
+    'GroundingRecall',
+    'MomentRecall',
+    'QVHighlightsMetric',
+    'RankingNDCG',
+    'TVRSubmission',
+    'VideoRecall',
+]

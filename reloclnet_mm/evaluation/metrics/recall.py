@@ -14,6 +14,8 @@ from reloclnet_mm.evaluation.table import Cell, recall_cells, recall_name
 from reloclnet_mm.registry import METRICS
 from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
+_SUMMED = (1, 5, 10, 100)
+
 
 class RankedRecall(BaseMetric):
     """R@K in percent, of all queries and of each query type; the base of recalls.
@@ -53,8 +55,10 @@ class RankedRecall(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute ``R{K}`` or ``R{K}@{IoU}``, and the same under ``{type}/``."""
         recalls = self._measure(results)
-        if self.by_type:
-            for query_type in sorted({r['query_type'] for r in results if r['query_type']}):
+        types = {r['query_type'] for r in results}
+        # One type only would repeat the recalls of all queries.
+        if self.by_type and len(types) > 1:
+            for query_type in sorted(filter(None, types)):
                 chosen = [r for r in results if r['query_type'] == query_type]
                 recalls |= {f'{query_type}/{name}': x for name, x in self._measure(chosen).items()}
         return recalls
@@ -77,6 +81,9 @@ class RankedRecall(BaseMetric):
 class VideoRecall(RankedRecall):
     """R@K of video retrieval (VR): the video of a right moment is among the first K. In percent.
 
+    Where 1, 5, 10 and 100 are among the K, ``SumR`` is the sum of these four recalls, by which
+    partially relevant video retrieval compares models (Dong et al., ACM MM 2022).
+
     Args:
         top_k: The K.
         by_type: Whether to report each query type too.
@@ -94,6 +101,18 @@ class VideoRecall(RankedRecall):
         """Tell which ranked videos have a right moment, (1, K) bool."""
         truth = ground_truth(sample, 'VideoRecall')
         return video_hits(sample['pred_vr']['video_ids'], truth.video_ids)
+
+    def table_cells(self) -> list[Cell]:
+        """List the cells of the recalls, and the one of their sum below them."""
+        last = Cell(max(self.top_k) + 1, 'SumR', self.prefix, f'{self.prefix}/SumR')
+        return [*super().table_cells(), last]
+
+    def _measure(self, results: list[dict]) -> dict[str, float]:
+        recalls = super()._measure(results)
+        summed = [recalls.get(recall_name(k, None)) for k in _SUMMED]
+        if None not in summed:
+            recalls['SumR'] = round(sum(summed), 2)
+        return recalls
 
 
 @METRICS.register_module()

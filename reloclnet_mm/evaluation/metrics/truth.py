@@ -17,27 +17,44 @@ class Truth(NamedTuple):
         video_ids: (M,) int64.
         moments: (M, 2) float64, seconds.
         annotators: (M,) int64; None: each moment is of another annotator.
+        relevance: (M,) float64; None: unknown.
     """
 
     video_ids: NDArray
     moments: NDArray
-    annotators: NDArray | None
+    annotators: NDArray | None = None
+    relevance: NDArray | None = None
+
+    def chosen(self, mask: NDArray) -> 'Truth':
+        """Return the moments where a mask (M,) is true."""
+        return Truth(*(x if x is None else x[mask] for x in self))
+
+    def overlaps(self, video_ids: ArrayLike, moments: ArrayLike) -> NDArray:
+        """Compute the IoU of each of K moments with each right one, (K, M)."""
+        return overlaps(video_ids, moments, self.video_ids, self.moments)
 
     def hits(
         self, video_ids: ArrayLike, moments: ArrayLike, ious: ArrayLike, min_annotators: int
     ) -> NDArray:
         """Tell for each of T thresholds which of K moments are right, (T, K) bool."""
-        overlap = overlaps(video_ids, moments, self.video_ids, self.moments)
+        overlap = self.overlaps(video_ids, moments)
         return moment_hits(overlap, ious, min_annotators, self.annotators)
 
 
-def ground_truth(sample: dict[str, Any], needed_by: str, *, in_own_video: bool = False) -> Truth:
+def ground_truth(
+    sample: dict[str, Any],
+    needed_by: str,
+    *,
+    in_own_video: bool = False,
+    irrelevant: bool = False,
+) -> Truth:
     """Return the right moments of a query.
 
     Args:
         sample: A data sample as a dict, with ``gt``.
         needed_by: Name of the metric for the message.
         in_own_video: Whether to take only those in the query's own video.
+        irrelevant: Whether to take moments of relevance 0 too, which are not right.
 
     Raises:
         InputError: The query has no answer.
@@ -50,8 +67,9 @@ def ground_truth(sample: dict[str, Any], needed_by: str, *, in_own_video: bool =
     gt = sample['gt']
     truth = Truth(*(np.asarray(gt[key]) if key in gt else None for key in Truth._fields))
     if in_own_video:
-        own = truth.video_ids == sample['video_id']
-        truth = Truth(*(x if x is None else x[own] for x in truth))
+        truth = truth.chosen(truth.video_ids == sample['video_id'])
+    if truth.relevance is not None and not irrelevant:
+        truth = truth.chosen(truth.relevance > 0)
     return truth
 
 

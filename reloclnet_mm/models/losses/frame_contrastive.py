@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.utils.checks import check_number
+from reloclnet_mm.utils.checks import check_choice, check_number
 
 
 def jensen_shannon_gap(similarity: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
@@ -39,15 +40,31 @@ class FrameContrastiveLoss(nn.Module):
     """Contrast the clips of a query's moment with the other clips of the video.
 
     Args:
+        other_positives: What clips of other right moments in the video count as: ``negative``;
+            ``ignored``, neither foreground nor background; or ``positive``, foreground too. The
+            paper has one moment a query.
         loss_weight: Weight of the loss, not negative.
     """
 
-    def __init__(self, loss_weight: float = 0.03) -> None:
+    def __init__(
+        self,
+        other_positives: Literal['negative', 'ignored', 'positive'] = 'negative',
+        loss_weight: float = 0.03,
+    ) -> None:
         super().__init__()
+        choices = ('negative', 'ignored', 'positive')
+        check_choice('FrameContrastiveLoss: other_positives', other_positives, choices)
+        self.other_positives = other_positives
         check_number('FrameContrastiveLoss: loss_weight', loss_weight, low=0)
         self.loss_weight = loss_weight
 
-    def forward(self, similarity: Mapping[str, Tensor], clip_mask: Tensor, spans: Tensor) -> Tensor:
+    def forward(
+        self,
+        similarity: Mapping[str, Tensor],
+        clip_mask: Tensor,
+        spans: Tensor,
+        right_clips: Tensor | None = None,
+    ) -> Tensor:
         """Compute the weighted loss, mean over the batch and over streams.
 
         Args:
@@ -55,8 +72,12 @@ class FrameContrastiveLoss(nn.Module):
                 own video at the second level.
             clip_mask: (B, L) bool.
             spans: (B, 2) int64, first and last clip of the moment.
+            right_clips: (B, L) bool, clips of all right moments; None: those of ``spans``.
         """
         position = torch.arange(clip_mask.shape[1], device=clip_mask.device)
         inside = (position >= spans[:, :1]) & (position <= spans[:, 1:])
-        gaps = [jensen_shannon_gap(r, inside, clip_mask & ~inside) for r in similarity.values()]
+        right = inside if right_clips is None else inside | right_clips
+        foreground = right if self.other_positives == 'positive' else inside
+        background = clip_mask & ~(inside if self.other_positives == 'negative' else right)
+        gaps = [jensen_shannon_gap(r, foreground, background) for r in similarity.values()]
         return self.loss_weight * torch.stack(gaps).mean()

@@ -38,8 +38,9 @@ class RankingLoss(nn.Module):
         margin: Margin of the hinge, not negative.
         pool_size: Draw negatives from that many best scored ones only; None: from all. A
             schedule sets it through :class:`~reloclnet_mm.engine.hooks.HardNegativeHook`.
-        mask_same_video: Whether other queries of a query's own video are left out of its
-            negatives. The original counts them.
+        other_positives: What the videos of other pairs count as that are right for a query:
+            ``negative``, as in the original, or ``ignored``. Each pair is asked to score high by
+            its own term.
         query_weight: Weight of the loss over videos for each query, not negative.
         video_weight: Weight of the loss over queries for each video, not negative.
     """
@@ -49,13 +50,14 @@ class RankingLoss(nn.Module):
         kind: Literal['hinge', 'lse'] = 'hinge',
         margin: float = 0.1,
         pool_size: int | None = None,
-        mask_same_video: bool = False,
+        other_positives: Literal['negative', 'ignored'] = 'negative',
         query_weight: float = 1.0,
         video_weight: float = 1.0,
     ) -> None:
         super().__init__()
         check_choice('RankingLoss: kind', kind, ('hinge', 'lse'))
         check_number('RankingLoss: margin', margin, low=0)
+        check_choice('RankingLoss: other_positives', other_positives, ('negative', 'ignored'))
         if pool_size is not None:
             check_count('RankingLoss: pool_size', pool_size)
         check_number('RankingLoss: query_weight', query_weight, low=0)
@@ -63,26 +65,26 @@ class RankingLoss(nn.Module):
         self.kind = kind
         self.margin = margin
         self.pool_size = pool_size
-        self.mask_same_video = mask_same_video
+        self.other_positives = other_positives
         self.query_weight = query_weight
         self.video_weight = video_weight
 
-    def forward(self, scores: Tensor, same_video: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, scores: Tensor, right_videos: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the weighted losses of both directions.
 
         Args:
-            scores: (B, B), score of query i and the video of query j.
-            same_video: (B, B) bool, true where two queries have the same video.
+            scores: (B, B), score of query i and the video of pair j.
+            right_videos: (B, B) bool, true where the video of pair j is right for query i.
 
         Returns:
             Two scalars: over the queries, over the videos; 0 where there are no negatives.
         """
         excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        if self.mask_same_video:
-            excluded = excluded | same_video
+        if self.other_positives == 'ignored':
+            excluded = excluded | right_videos
         return (
             self.query_weight * self._one_way(scores, excluded),
-            self.video_weight * self._one_way(scores.T, excluded),
+            self.video_weight * self._one_way(scores.T, excluded.T),
         )
 
     def _one_way(self, scores: Tensor, excluded: Tensor) -> Tensor:
