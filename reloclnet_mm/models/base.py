@@ -1,6 +1,5 @@
 """What all trained models share that encode queries and videos apart."""
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -34,9 +33,9 @@ _PAPER_INIT = dict(type='Normal', layer=['Linear', 'Embedding'], std=0.02, bias=
 class CorpusRetriever(CorpusModel):
     """Encodes queries and videos by networks and predicts spans; the base of all trained models.
 
-    A subclass says which encoded rows serve what (:meth:`encode_context`) and what it is trained
-    by (:meth:`losses`). Encoders and span head are sub-configs: they get the sizes of the model
-    and override them.
+    A subclass says which encoded rows serve what (:meth:`encode_context`), and adds losses to
+    those of ranking and spans, if it has more (:meth:`losses`). Encoders and span head are
+    sub-configs: they get the sizes of the model and override them.
 
     Args:
         streams: Stream name to the width of its clip features, position columns included:
@@ -45,6 +44,8 @@ class CorpusRetriever(CorpusModel):
         query_encoder: Config of the query encoder.
         context_encoder: Config of the context encoder.
         span_head: Config of the span head.
+        loss_ranking: Config of :class:`~reloclnet_mm.models.losses.RankingLoss`.
+        loss_span: Config of :class:`~reloclnet_mm.models.losses.SpanLoss`.
         embed_dims: Width of the model.
         num_heads: Number of attention heads.
         input_dropout: Dropout probability on the normalized features.
@@ -67,6 +68,8 @@ class CorpusRetriever(CorpusModel):
         query_encoder: dict,
         context_encoder: dict,
         span_head: dict,
+        loss_ranking: dict,
+        loss_span: dict,
         embed_dims: int = 384,
         num_heads: int = 8,
         input_dropout: float = 0.1,
@@ -104,15 +107,22 @@ class CorpusRetriever(CorpusModel):
         )
         self.context_encoder = MODELS.build(dict(encoders, in_channels=streams) | context_encoder)
         self.span_head = MODELS.build(dict(sizes, streams=names) | span_head)
+        self.loss_ranking = MODELS.build(loss_ranking)
+        self.loss_span = MODELS.build(loss_span)
 
-    @abstractmethod
     def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
-        """Compute the weighted losses of an encoded batch, outside of autocast.
+        """Compute the weighted ranking and span losses of an encoded batch, outside of autocast.
 
         Args:
             pairs: B queries and their videos.
             targets: Their moments, and what else is right for the queries.
         """
+        by_query, by_video = self.loss_ranking(self.retrieval_scores(pairs), targets.right_videos)
+        return dict(
+            loss_rank_query=by_query,
+            loss_rank_video=by_video,
+            loss_span=self.loss_span(*self.paired_logits(pairs), targets.spans),
+        )
 
     def encode_query(self, inputs: Mapping[str, PackedRows]) -> dict[str, Tensor]:
         """Encode queries by themselves.

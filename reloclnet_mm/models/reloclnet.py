@@ -26,8 +26,6 @@ class ReLoCLNet(CorpusRetriever):
     contrastive losses read the one before it (method of the paper, section 3).
 
     Args:
-        loss_ranking: Config of :class:`~reloclnet_mm.models.losses.RankingLoss`.
-        loss_span: Config of :class:`~reloclnet_mm.models.losses.SpanLoss`.
         loss_frame: Config of :class:`~reloclnet_mm.models.losses.FrameContrastiveLoss`; None
             trains without FrameCL.
         loss_video: Config of :class:`~reloclnet_mm.models.losses.VideoContrastiveLoss`; None
@@ -38,15 +36,11 @@ class ReLoCLNet(CorpusRetriever):
     def __init__(
         self,
         *,
-        loss_ranking: dict,
-        loss_span: dict,
         loss_frame: dict | None = None,
         loss_video: dict | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self.loss_ranking = MODELS.build(loss_ranking)
-        self.loss_span = MODELS.build(loss_span)
         self.loss_frame = MODELS.build(loss_frame) if loss_frame else None
         self.loss_video = MODELS.build(loss_video) if loss_video else None
 
@@ -59,9 +53,7 @@ class ReLoCLNet(CorpusRetriever):
 
     def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
         """Compute the ranking, span and contrastive losses (paper, section 3.4)."""
-        by_query, by_video = self.loss_ranking(self.retrieval_scores(pairs), targets.right_videos)
-        losses = dict(loss_rank_query=by_query, loss_rank_video=by_video)
-        losses['loss_span'] = self.loss_span(*self.paired_logits(pairs), targets.spans)
+        losses = super().losses(pairs, targets)
         if self.loss_frame is None and self.loss_video is None:
             return losses
         similarity = similarity_of_all(pairs.queries, pairs.rows['contrast'])
