@@ -43,7 +43,8 @@ def measure_costs(
 
     Returns:
         ``parameters``, ``flops_per_video``, ``flops_per_query``, ``videos_per_s``,
-        ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms`` and ``latency_p99_ms``.
+        ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms``, ``latency_p99_ms`` and
+        ``cpu_share``.
     """
     model.eval()
     queries = one_by_one(loop.dataloader, TIMED_QUERIES)
@@ -109,7 +110,8 @@ def query_costs(
     """Time queries one at a time, from features in memory to ranked moments of the corpus.
 
     Returns:
-        ``latency_p50_ms``, ``latency_p99_ms`` and ``flops_per_query``, the mean.
+        ``latency_p50_ms``, ``latency_p99_ms``, ``flops_per_query``, the mean, and ``cpu_share``,
+        the seconds of a core that the process got for each second.
     """
 
     def ask(query: dict[str, Any]) -> None:
@@ -118,7 +120,9 @@ def query_costs(
 
     for query in queries[:_WARM_UPS]:
         ask(query)
+    used = time.process_time()
     seconds = [_seconds_of(lambda query=query: ask(query)) for query in queries]
+    used = time.process_time() - used
     with counting_flops() as counter:
         for query in queries[:_COUNTED_QUERIES]:
             ask(query)
@@ -126,6 +130,7 @@ def query_costs(
     return dict(
         latency_p50_ms=1e3 * p50,
         latency_p99_ms=1e3 * p99,
+        cpu_share=used / sum(seconds),
         flops_per_query=counter.get_total_flops() / min(len(queries), _COUNTED_QUERIES),
     )
 

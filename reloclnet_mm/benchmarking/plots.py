@@ -1,7 +1,6 @@
 """The figures of the report, as SVG that stands in its HTML."""
 
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -52,10 +51,7 @@ class Plotter:
                 known = [value for value in values if value is not None]
                 style = self.style_of(row) | dict(marker=None)
                 axes.plot(range(1, len(known) + 1), known, label=row, **style)
-            axes.set_xscale('log')
-            ticks = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= max(map(len, lines.values()))]
-            axes.set_xticks(ticks, [str(k) for k in ticks])
-            axes.minorticks_off()
+            _count_axis(axes, max(map(len, lines.values())))
             axes.set_ylim(0, None)
             figures.append(self._svg(figure))
         return figures
@@ -94,7 +90,7 @@ class Plotter:
             style = self.style_of(row)
             axes.plot(found['sizes'], low, label=row, markersize=3, **style)
             axes.fill_between(found['sizes'], low, high, color=style['color'], alpha=0.15, lw=0)
-        axes.set_xscale('log')
+        _count_axis(axes, max(found['sizes']))
         axes.set_ylim(0, 102)
         return self._svg(figure)
 
@@ -112,15 +108,10 @@ class Plotter:
             axes.annotate(row, (latency, value), xytext=(6, 4), textcoords='offset points')
             latencies.append(latency)
         axes.set_xscale('log')
-        axes.set_xlim(min(latencies) / 1.6, max(latencies) * 4)
+        _label(axes, [m * 10.0**d for d in range(-3, 6) for m in (1, 2, 5)])
+        # Room for the names at the right.
+        axes.set_xlim(min(latencies) / 1.6, max(latencies) * 5)
         axes.set_ylim(0, None)
-        axes.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter('%g'))
-        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-        decades = range(
-            math.floor(math.log10(min(latencies))), math.ceil(math.log10(max(latencies) * 4)) + 1
-        )
-        axes.set_xticks([m * 10**d for d in decades for m in (1, 2, 5)])
-        axes.set_xlim(min(latencies) / 1.6, max(latencies) * 4)
         return self._svg(figure)
 
     def legend(self) -> list[tuple[str, str]]:
@@ -149,3 +140,15 @@ class Plotter:
             figure.savefig(written, format='svg', metadata={'Date': None, 'Creator': None})
         text = written.getvalue()
         return text[text.index('<svg') :]
+
+
+def _count_axis(axes: Axes, largest: int) -> None:
+    """Make the x axis logarithmic, with labels at whole numbers."""
+    axes.set_xscale('log')
+    _label(axes, [m * 10**d for d in range(7) for m in (1, 2, 5) if m * 10**d <= largest])
+
+
+def _label(axes: Axes, ticks: Sequence[float]) -> None:
+    """Label these places of a logarithmic axis."""
+    axes.set_xticks(ticks, [f'{x:,g}' for x in ticks])
+    axes.minorticks_off()

@@ -1,7 +1,8 @@
 """Writing a benchmark's results as HTML, Markdown and JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,14 @@ def write_report(results: Mapping[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def shown_measures(results: Mapping[str, Any]) -> list[dict[str, str]]:
+def shown_measures(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Choose the recalls of the main table: R@1, R@10 and R@100, or all if there are others."""
-    wanted = [f'R{k}' for k in _SHOWN_K]
-    chosen = [x for x in results['measures'] if x['name'].split('/')[1].split('@')[0] in wanted]
-    return chosen or results['measures']
+    return [x for x in results['measures'] if x['top_k'] in _SHOWN_K] or results['measures']
+
+
+def task_of(measure: Mapping[str, Any]) -> str:
+    """Return task and IoU of a recall as text."""
+    return measure['task'] if measure['iou'] is None else f'{measure["task"]} IoU {measure["iou"]}'
 
 
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -89,13 +93,6 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Return the main tables as Markdown."""
     notes = footnotes(results['rows'])
     names = [_in_markdown(_noted(row, notes)) for row in results['rows']]
-    recalls = [
-        [
-            name,
-            *(_markdown_recall(row, x['name'], results['best']) for x in shown_measures(results)),
-        ]
-        for name, row in zip(names, results['rows'], strict=True)
-    ]
     costs = [
         [name, *(quantity(row['costs'].get(key)) for key in COST_COLUMNS)]
         for name, row in zip(names, results['rows'], strict=True)
@@ -106,19 +103,34 @@ def markdown(results: Mapping[str, Any]) -> str:
         f'{data["queries"]:,} queries, {data["videos"]:,} videos, {data["hours"]:.1f} hours; '
         f'{_in_markdown(machine_line(made["machine"]))}.',
         'Recalls in percent, with 95% intervals. Bold: better than the next, p < 0.05.',
-        _table(['', *(x['label'] for x in shown_measures(results))], recalls),
+        *_recall_tables(results, names),
         _table(['', *COST_COLUMNS.values()], costs),
     ]
     others = other_metrics(results['rows'])
     if others:
-        rows = [
-            [name, *(f'{row["other"][x]:.2f}' if x in row['other'] else '' for x in others)]
-            for name, row in zip(names, results['rows'], strict=True)
+        rows = [row for row in results['rows'] if row['other']]
+        lines = [
+            [
+                _in_markdown(x),
+                *(f'{row["other"][x]:.2f}' if x in row['other'] else '' for row in rows),
+            ]
+            for x in others
         ]
-        parts.append(_table(['', *map(_in_markdown, others)], rows))
+        parts.append(_table(['', *(_in_markdown(row['name']) for row in rows)], lines))
     parts += [f'{number}. {_in_markdown(note)}' for note, number in notes.items()]
     parts.append(f'Made by reloclnet_mm {made["version"]}:\n\n```\n{made["command"]}\n```')
     return '\n\n'.join(parts) + '\n'
+
+
+def _recall_tables(results: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield a table for each task."""
+    for _, group in groupby(shown_measures(results), lambda measure: measure['task']):
+        own = list(group)
+        lines = [
+            [name, *(_markdown_recall(row, x['name'], results['best']) for x in own)]
+            for name, row in zip(names, results['rows'], strict=True)
+        ]
+        yield _table(['', *(x['label'] for x in own)], lines)
 
 
 def _markdown_recall(row: Mapping[str, Any], name: str, best: Mapping[str, str | None]) -> str:
@@ -166,6 +178,7 @@ def html(results: Mapping[str, Any]) -> str:
     return template.render(
         results,
         shown=shown_measures(results),
+        heads=[(head, len(list(own))) for head, own in groupby(shown_measures(results), task_of)],
         notes=footnotes(results['rows']),
         cost_columns=COST_COLUMNS,
         others=other_metrics(results['rows']),

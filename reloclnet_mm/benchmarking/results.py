@@ -29,6 +29,10 @@ from reloclnet_mm.benchmarking.scores import (
 )
 
 SIGNIFICANT = 0.05
+"""Corrected p-values below this are significant."""
+
+BUSY = 0.8
+"""Share of a core that a process gets at least where the machine does nothing else."""
 
 
 def summarize(
@@ -60,8 +64,14 @@ def summarize(
     return dict(
         data=_data(reference),
         protocol=asdict(reference.protocol)
-        | dict(confidence=CONFIDENCE, resamples=RESAMPLES, flips=FLIPS, significant=SIGNIFICANT),
-        measures=[dict(name=measure.name, label=measure.label) for measure in measures],
+        | dict(
+            confidence=CONFIDENCE,
+            resamples=RESAMPLES,
+            flips=FLIPS,
+            significant=SIGNIFICANT,
+            busy=BUSY,
+        ),
+        measures=[dict(m._asdict(), name=m.name, label=m.label) for m in measures],
         rows=list(found.values()),
         best={measure.name: _best(measure.name, found, pairs) for measure in measures},
         significance=pairs,
@@ -135,6 +145,12 @@ def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> lis
     parameters = records[0].costs.get('parameters') if records else 0
     if first.is_config and first.checkpoint is None and parameters:
         notes.append('No checkpoint was given: its weights are those that training begins with.')
+    shares = [x.costs['cpu_share'] for x in records if 'cpu_share' in x.costs]
+    if min(shares, default=1) < BUSY:
+        notes.append(
+            f'The machine was busy with other work: the process got {100 * min(shares):.0f}% of a '
+            'core while queries were timed. Its times are too long.'
+        )
     if len(row.entries) > 1:
         notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
     absent = [task for task in TASKS if task not in scores[0].limits]

@@ -240,7 +240,7 @@ def groupings(reference: Reference) -> list[tuple[str, list[str], NDArray]]:
     queries = reference.queries
     found = []
     types = sorted({query.query_type for query in queries if query.query_type is not None})
-    if types and all(query.query_type is not None for query in queries):
+    if len(types) > 1 and all(query.query_type is not None for query in queries):
         found.append(('query type', types, np.array([types.index(x.query_type) for x in queries])))
     mean = np.stack([_mean_moment(query.truth, query.video) for query in queries])
     lengths = mean[:, 1] - mean[:, 0]
