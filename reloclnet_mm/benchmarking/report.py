@@ -86,7 +86,7 @@ def quantity(value: float | None) -> str:
     for factor, unit in ((1e12, ' T'), (1e9, ' G'), (1e6, ' M'), (1e4, ' k')):
         if abs(value) >= factor:
             return f'{value / (1e3 if unit == " k" else factor):.3g}{unit}'
-    return f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'
+    return f'{value:,.0f}' if value >= 999.5 else f'{value:.3g}'
 
 
 def markdown(results: Mapping[str, Any]) -> str:
