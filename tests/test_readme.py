@@ -19,6 +19,7 @@ def test_every_path_in_the_documents_exists(repository):
         'README.md',
         'configs/README.md',
         'docs/architecture.md',
+        'docs/benchmark.md',
         'docs/performance.md',
         'docs/ecosystem.md',
     ):
