@@ -91,13 +91,14 @@ class Plotter:
             axes.plot(found['sizes'], low, label=row, markersize=3, **style)
             axes.fill_between(found['sizes'], low, high, color=style['color'], alpha=0.15, lw=0)
         _count_axis(axes, max(found['sizes']))
+        axes.set_xlim(min(found['sizes']) / 1.1, max(found['sizes']) * 1.1)
         axes.set_ylim(0, 102)
         return self._svg(figure)
 
     def latency(self, rows: Iterable[tuple[str, float, Mapping[str, float]]], label: str) -> str:
         """Draw a recall with its interval against the latency of a query."""
         figure, axes = self._figure('', 'milliseconds a query (p50)', label)
-        latencies = []
+        latencies, tops = [], [0.1]
         for row, latency, recall in rows:
             value, low, high = recall['value'], recall['low'], recall['high']
             # Rounded recalls of few queries may lie a digit outside.
@@ -107,11 +108,12 @@ class Plotter:
             )
             axes.annotate(row, (latency, value), xytext=(6, 4), textcoords='offset points')
             latencies.append(latency)
+            tops.append(high)
         axes.set_xscale('log')
         _label(axes, [m * 10.0**d for d in range(-3, 6) for m in (1, 2, 5)])
-        # Room for the names at the right.
+        # Room for the names.
         axes.set_xlim(min(latencies) / 1.6, max(latencies) * 5)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.12 * max(tops))
         return self._svg(figure)
 
     def legend(self) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ def recall_cell(row: Mapping[str, Any], name: str) -> str:
 def interval(row: Mapping[str, Any], name: str) -> str:
     """Return the interval of a recall as text."""
     recall = row['recalls'].get(name)
-    return '' if recall is None else f'{recall["low"]:.1f} to {recall["high"]:.1f}'
+    return '' if recall is None else f'{recall["low"]:.1f}–{recall["high"]:.1f}'
 
 
 def quantity(value: float | None) -> str:
@@ -160,7 +160,7 @@ def other_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def machine_line(machine: Mapping[str, Any]) -> str:
     """Describe a machine in a line."""
     return (
-        f'{machine["cpu"]}, {machine["cores"]} cores, {machine["threads"]} threads, '
+        f'{machine["cpu"]}, {machine["cores"]} cores, torch threads: {machine["threads"]}, '
         f'{machine["instructions"]}; device {machine["device"]}; torch {machine["torch"]}'
     )
 
