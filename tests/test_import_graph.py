@@ -12,7 +12,7 @@ FLOORS = (
     {'models'},
     {'visualization'},
     {'engine'},
-    {'apis', 'profiling'},
+    {'apis', 'profiling', 'benchmarking'},
 )
 # Puts the safe checkpoint loader and mmaction2's missing modules in place.
 FACE = PACKAGE / '__init__.py'

@@ -206,7 +206,8 @@ def findings(
     if others >= 0.1:
         yield (
             f'a batch of {batch_size} holds {others:.1f} other queries of the same video for each '
-            "query, which count as negatives; other_positives='ignored' of the losses leaves them out"
+            'query, which count as negatives; '
+            "other_positives='ignored' of the losses leaves them out"
         )
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,21 @@ test_evaluator = [
     dict(type='RecallatTopK', topK_list=(1, 5), threshold=0.5),
     dict(type='RecallatTopK', topK_list=(1, 5), threshold=0.7),
 ]
+"""
+
+# A model of ours on the same queries; its features are of no matter.
+OURS = """
+_base_ = {base!r}
+files = dict(
+    data_root='',
+    feature_files=dict(_delete_=True, video='video.h5', subtitle='video.h5', query='query.h5'),
+    channels=dict(video=8, subtitle=8, query=8),
+)
+index = dict(video_index='index.json', split='val')
+loading = dict(num_workers=0, persistent_workers=False)
+test_dataloader = dict(dataset=dict(reader=dict(ann_file='val.jsonl', **index), **files), **loading)
+test_corpus_dataloader = dict(dataset=dict(reader=index, **files), **loading)
+model = dict(streams=dict(video=10, subtitle=10), query_channels=8, embed_dims=16, num_heads=2)
 """
 
 WORDS = ('a', 'person', 'opens', 'the', 'door', 'and', 'sits', 'down')
@@ -111,19 +127,70 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_drn_trains_in_stages_and_is_in_our_table_with_its_own_recalls(folder, packages):
+@pytest.fixture(scope='module')
+def trained(folder, packages):
+    """The checkpoint of a training of the first and the last stage."""
     small = ['small.py', '--work-dir', 'run']
     epochs = ['--cfg-options', 'train_cfg.max_epochs=1']
     run_tool(folder, 'train', *small, *epochs, packages=[packages])
     last_stage = ['--cfg-options', 'train_cfg.max_epochs=2', 'model.is_first_stage=False']
     printed = run_tool(folder, 'train', *small, '--resume', *last_stage, packages=[packages])
     assert 'resumed epoch: 1' in printed
-    printed = run_tool(folder, 'test', *small[:1], 'run/epoch_2.pth', packages=[packages])
-    assert 'SVMR IoU 0.5' in printed
+    return 'run/epoch_2.pth'
+
+
+def recalls_of(printed):
+    """Our recalls in what a test printed, by name."""
+    found = re.findall(r'(SVMR/R[15]@0\.[57]): (\S+)', printed)
+    return {name: float(value) for name, value in found}
+
+
+@pytest.fixture(scope='module')
+def tested(folder, packages, trained):
+    """What a test of it prints."""
+    return run_tool(folder, 'test', 'small.py', trained, packages=[packages])
+
+
+def test_drn_trains_in_stages_and_is_in_our_table_with_its_own_recalls(tested):
+    assert 'SVMR IoU 0.5' in tested
+    recalls = recalls_of(tested)
     for iou in (0.5, 0.7):
         for k in (1, 5):
-            ours = re.search(rf'SVMR/R{k}@{iou}: (\S+)', printed)
-            theirs = re.search(rf'Recall@Top{k}_IoU={iou}: (\S+)', printed)
-            assert float(ours[1]) == pytest.approx(100 * float(theirs[1]), abs=0.01)
-    assert float(re.search(r'SVMR/R5@0\.5: (\S+)', printed)[1]) > 0
-    assert float(re.search(r'SVMR/R1@0\.7: (\S+)', printed)[1]) < 100
+            theirs = re.search(rf'Recall@Top{k}_IoU={iou}: (\S+)', tested)
+            assert recalls[f'SVMR/R{k}@{iou}'] == pytest.approx(100 * float(theirs[1]), abs=0.01)
+    assert recalls['SVMR/R5@0.5'] > 0
+    assert recalls['SVMR/R1@0.7'] < 100
+
+
+def write_tvr_layout(folder):
+    """The same queries in the layout that a model of ours reads, with features of its own."""
+    root = folder / 'data/CharadesSTA'
+    durations = json.loads((root / 'Charades_duration.json').read_text())
+    rng, lines, index = np.random.default_rng(1), [], {}
+    with (
+        h5py.File(folder / 'video.h5', 'w') as video,
+        h5py.File(folder / 'query.h5', 'w') as query,
+    ):
+        for number, line in enumerate((root / 'Charades_sta_test.txt').read_text().splitlines()):
+            (name, start, end), text = line.partition('##')[0].split(), line.partition('##')[2]
+            times = [float(start), float(end)]
+            lines.append(dict(vid_name=name, duration=durations[name], ts=times, desc=text))
+            lines[-1] |= dict(type='v', desc_id=number)
+            index[name] = [durations[name], number]
+            clips = int(np.ceil(durations[name] / 1.5))
+            video[name] = rng.standard_normal((clips, 8), dtype=np.float32)
+            query[str(number)] = rng.standard_normal((3, 8), dtype=np.float32)
+    (folder / 'val.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    (folder / 'index.json').write_text(json.dumps(dict(val=index)))
+
+
+def test_drn_is_a_row_of_the_benchmark_with_svmr_alone(folder, packages, trained, tested):
+    write_tvr_layout(folder)
+    (folder / 'ours.py').write_text(OURS.format(base=str(REPOSITORY / 'configs/relocl_tvr.py')))
+    rows = ['ours.py', f'DRN=small.py:{trained}']
+    run_tool(folder, 'benchmark', *rows, '--out', 'out', packages=[packages])
+    ours, drn = json.loads((folder / 'out/report.json').read_text())['rows']
+    assert 'VCMR/R1@0.5' in ours['recalls']
+    found = {name: recall['value'] for name, recall in drn['recalls'].items()}
+    assert found == pytest.approx(recalls_of(tested))
+    assert drn['notes'][0] == 'It does not answer VR and VCMR.'

@@ -241,3 +241,13 @@ def test_two_processes_test_with_the_installed_script_to_the_table_of_one(
     table = table_of(call('env', *settings, script, *args, folder=mim.folder))
     assert table == table_of(tested)
     assert len(table) == 4
+
+
+def test_the_benchmark_writes_its_report_by_the_name_of_the_tool(mim, python, trained):
+    changes = f'_base_ = {str(installed_config(python))!r}\nmodel = dict(embed_dims=32)\n'
+    (mim.folder / 'small.py').write_text(changes)
+    row = f'small.py:{trained / "epoch_1.pth"}'
+    printed = mim('run', 'reloclnet_mm', 'benchmark', row, 'small.py', '--out', 'compared')
+    assert 'compared/report.html' in printed
+    report = json.loads((mim.folder / 'compared/report.json').read_text())
+    assert [len(row['recalls']) for row in report['rows']] == [20, 20]

@@ -1,0 +1,1 @@
+"""Evaluating several models on the same queries and videos, and the report of it."""

@@ -1,0 +1,235 @@
+"""From the lists of a row to answers to the reference's queries, in its order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from reloclnet_mm.benchmarking.lists import NO_VIDEO, TASKS, Arrays, pad
+from reloclnet_mm.benchmarking.reference import Reference
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.utils.json_files import read_json
+
+NO_PLACE = -1
+"""Place of a video where a list is shorter than others."""
+
+_PROPOSALS = (
+    'Its proposals are made without reading the query: all queries of a video get the same list.'
+)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Lists of Q queries.
+
+    Attributes:
+        videos: (Q, K) int64, places of videos, :data:`NO_PLACE` after the end of a list.
+        moments: (Q, K, 2) float32, seconds; None for ranked videos.
+        limit: Most answers that a list may have, if a longer one was not asked for; recalls beyond
+            are unknown. None: no limit.
+    """
+
+    videos: NDArray
+    moments: NDArray | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a row answers.
+
+    Attributes:
+        tasks: Lists by task; a task that the row cannot serve is absent.
+        notes: What a reader has to know of the row.
+    """
+
+    tasks: Mapping[str, Ranked]
+    notes: tuple[str, ...] = field(default=())
+
+
+def answers_of(arrays: Arrays, own: Reference | None, reference: Reference, row: str) -> Answers:
+    """Bring the lists of a model into the order of the reference.
+
+    Args:
+        arrays: Its lists.
+        own: What its config tests on; None: a config of mmaction2.
+        reference: What rows are compared on.
+        row: Name of the row for messages.
+
+    Raises:
+        InputError: Its queries or videos cannot be told to be those of the reference.
+    """
+    if 'query_ids' in arrays and own is not None:
+        return _of_queries(arrays, own, reference, row)
+    if 'truth' in arrays:
+        return _of_grounding(arrays, reference, row)
+    if 'video_names' in arrays:
+        return _of_proposals(arrays, reference, row)
+    raise InputError(
+        f'{row}: its config has no test_corpus_dataloader over a data set of this package, so that '
+        'its queries and videos cannot be told to be those of the others'
+    )
+
+
+def _of_queries(arrays: Arrays, own: Reference, reference: Reference, row: str) -> Answers:
+    ids = arrays['query_ids'].tolist()
+    order = _order(ids, reference, row)
+    numbers = np.array([*own.video_ids, NO_VIDEO])
+    places = np.array([*(reference.video_places[x] for x in own.video_names), NO_PLACE])
+    by_number = np.argsort(numbers)
+    tasks = {}
+    for task in TASKS:
+        if f'{task}.video_ids' not in arrays:
+            continue
+        found = arrays[f'{task}.video_ids'][order]
+        at = by_number[np.searchsorted(numbers, found, sorter=by_number).clip(max=len(numbers) - 1)]
+        if not (numbers[at] == found).all():
+            raise InputError(
+                f'{row}: ranks video {found[numbers[at] != found][0]}, not in its corpus'
+            )
+        moments = arrays.get(f'{task}.moments')
+        tasks[task] = Ranked(places[at], None if moments is None else moments[order])
+    return Answers(tasks)
+
+
+def _of_grounding(arrays: Arrays, reference: Reference, row: str) -> Answers:
+    """Match queries by video and right moment: such models do not keep the id of a query."""
+    found = [
+        (name, *moment)
+        for name, moment in zip(
+            arrays['video_names'].tolist(), arrays['truth'].tolist(), strict=True
+        )
+    ]
+    expected = [
+        (reference.video_names[query.video], *query.truth.moments[0].tolist())
+        for query in reference.queries
+    ]
+    if len(found) != len(expected):
+        raise InputError(
+            f'{row}: answers {len(found)} queries, and the others {len(expected)}; test it on the '
+            'same annotation'
+        )
+    tolerance = [0.1 + 0.01 * reference.durations[query.video] for query in reference.queries]
+    for i, (a, b, most) in enumerate(zip(found, expected, tolerance, strict=True)):
+        if a[0] != b[0] or abs(a[1] - b[1]) > most or abs(a[2] - b[2]) > most:
+            raise InputError(
+                f'{row}: its query {i + 1} is one on {a[0]!r} at {a[1]:.1f} to {a[2]:.1f} s, and '
+                f'that of the others on {b[0]!r} at {b[1]:.1f} to {b[2]:.1f} s; expected the same '
+                'queries in the same order, for its results do not name them. Test it on the same '
+                'annotation file, in file order'
+            )
+    return Answers({'SVMR': _in_own_videos(arrays['SVMR.moments'], reference)})
+
+
+def _of_proposals(arrays: Arrays, reference: Reference, row: str) -> Answers:
+    rows = {name: i for i, name in enumerate(arrays['video_names'].tolist())}
+    names = [reference.video_names[query.video] for query in reference.queries]
+    missing = sorted(set(names) - rows.keys())
+    if missing:
+        raise InputError(
+            f'{row}: has no proposals for {len(missing)} videos of the queries, such as '
+            f'{missing[0]!r}; test it on the same videos, under the same names'
+        )
+    moments = arrays['SVMR.moments'][[rows[name] for name in names]]
+    return Answers({'SVMR': _in_own_videos(moments, reference)}, (_PROPOSALS,))
+
+
+def _in_own_videos(moments: NDArray, reference: Reference) -> Ranked:
+    absent = np.isnan(moments).any(2)
+    videos = np.where(absent, NO_PLACE, reference.clusters[:, None])
+    return Ranked(videos, moments, limit=moments.shape[1])
+
+
+_Prediction = Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+
+
+class _Answer(msgspec.Struct):
+    desc_id: int | str
+    predictions: list[_Prediction]
+
+
+class _Submission(msgspec.Struct):
+    video2idx: dict[str, int]
+    VR: list[_Answer] = []
+    SVMR: list[_Answer] = []
+    VCMR: list[_Answer] = []
+
+
+def read_predictions(path: Path, reference: Reference) -> Answers:
+    """Read predictions in the format of TVR's submissions.
+
+    Args:
+        path: JSON with ``video2idx`` (video name to number) and, for each task that was answered,
+            a list of ``{desc_id, desc, predictions}`` with predictions
+            ``[number, start s, end s, score]``, best first.
+        reference: What rows are compared on.
+
+    Raises:
+        InputError: The file is not of that format, or of other queries or videos.
+    """
+    submission = read_json(path, _Submission)
+    known = reference.video_places
+    by_number = {n: known[name] for name, n in submission.video2idx.items() if name in known}
+    tasks = {}
+    for task in TASKS:
+        answers = getattr(submission, task)
+        if not answers:
+            continue
+        order = _order([str(x.desc_id) for x in answers], reference, f'{path}: {task}')
+        lists = [np.array(answers[i].predictions, np.float64).reshape(-1, 4)[:, :3] for i in order]
+        videos = pad([_places(x[:, 0], path, task, by_number) for x in lists], NO_PLACE, np.int64)
+        if task == 'SVMR':
+            _check_own(videos, reference, path)
+        moments = None if task == 'VR' else pad([x[:, 1:] for x in lists], np.nan, np.float32)
+        is_whole = task == 'VR' and videos.shape[1] >= len(reference.video_names)
+        tasks[task] = Ranked(videos, moments, None if is_whole else videos.shape[1])
+    if not tasks:
+        raise InputError(f'{path}: has no answers under VR, SVMR or VCMR; expected one of them')
+    return Answers(tasks, ('Predictions of another program: no costs.',))
+
+
+def _order(ids: Sequence[str], reference: Reference, row: str) -> NDArray:
+    """Return where the answer to each query of the reference is."""
+    at = {query_id: i for i, query_id in enumerate(ids)}
+    expected = reference.query_places
+    missing = [query_id for query_id in expected if query_id not in at]
+    unknown = [query_id for query_id in at if query_id not in expected]
+    if missing or unknown or len(at) != len(ids):
+        twice = len(ids) - len(at)
+        raise InputError(
+            f'{row}: answers {len(ids)} queries, {len(at) - len(unknown)} of the {len(expected)} '
+            f'of {reference.ann_file}'
+            + (f'; query {missing[0]!r} has no answer' if missing else '')
+            + (f'; query {unknown[0]!r} is not among them' if unknown else '')
+            + (f'; {twice} are answered twice' if twice else '')
+            + '; give predictions of the same split, one list a query'
+        )
+    return np.array([at[query_id] for query_id in expected])
+
+
+def _places(numbers: NDArray, path: Path, task: str, places: Mapping[int, int]) -> NDArray:
+    """Return the places of numbered videos."""
+    for number in numbers.tolist():
+        if number not in places:
+            raise InputError(
+                f'{path}: {task} ranks video {number:g}, which video2idx does not name as a video '
+                'of the corpus; rank the videos of the same split, and name them in video2idx'
+            )
+    return np.array([places[number] for number in numbers.tolist()], np.int64)
+
+
+def _check_own(videos: NDArray, reference: Reference, path: Path) -> None:
+    own = np.array([NO_PLACE if x.own_video is None else x.own_video for x in reference.queries])
+    wrong = (videos != own[:, None]) & (videos != NO_PLACE)
+    if wrong.any():
+        query, rank = np.argwhere(wrong)[0]
+        names = reference.video_names
+        raise InputError(
+            f'{path}: SVMR of query {reference.queries[query].query_id!r} answers with video '
+            f'{names[videos[query, rank]]!r}; expected moments of its own video '
+            f'{names[own[query]]!r} alone'
+        )

@@ -1,0 +1,112 @@
+"""What is compared: models and prediction files as the command line names them."""
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reloclnet_mm.errors import InputError
+
+_NAMED = re.compile(r'(?P<name>[^=:/\\]+)=(?P<spec>.+)')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model with its weights, or one file of predictions.
+
+    Attributes:
+        path: Config, or JSON file of predictions.
+        checkpoint: Weights of the model; None: as training begins, or as the model needs none.
+    """
+
+    path: Path
+    checkpoint: Path | None = None
+
+    @property
+    def is_config(self) -> bool:
+        """Whether it is a model, not a file of predictions."""
+        return self.path.suffix == '.py'
+
+    def __str__(self) -> str:
+        return f'{self.path}:{self.checkpoint}' if self.checkpoint else f'{self.path}'
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one row of the table shows.
+
+    Attributes:
+        name: Name to show.
+        entries: One, or the seeds of one experiment.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
+def parse_rows(specs: Sequence[str]) -> list[Row]:
+    """Read what the command line names.
+
+    Args:
+        specs: Each ``[NAME=]CONFIG.py``, ``[NAME=]CONFIG.py:CHECKPOINT``, where the checkpoint may
+            be a pattern such as ``run_*/best*.pth`` whose files are the seeds of one row, or
+            ``[NAME=]PREDICTIONS.json``.
+
+    Raises:
+        InputError: A file is absent, a pattern matches none, or two rows have the same name.
+    """
+    names, groups = [], []
+    for spec in specs:
+        named = _NAMED.fullmatch(spec)
+        names.append(named['name'] if named else None)
+        groups.append(_entries(named['spec'] if named else spec))
+    rows = [Row(name, group) for name, group in zip(_names(names, groups), groups, strict=True)]
+    twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
+    if twice:
+        raise InputError(
+            f'{twice[0]!r} is the name of two rows; name them apart: '
+            f'NAME={rows[-1].entries[0]} NAME2=…'
+        )
+    return rows
+
+
+def _entries(spec: str) -> tuple[Entry, ...]:
+    before, colon, checkpoint = spec.partition('.py:')
+    path = Path(before + '.py' if colon else spec)
+    if path.suffix not in ('.py', '.json') or (colon and not checkpoint):
+        raise InputError(
+            f'{spec}: expected CONFIG.py:CHECKPOINT, CONFIG.py for a model without weights, or '
+            'PREDICTIONS.json'
+        )
+    if not path.is_file():
+        raise InputError(f'{path}: no such file; check the path of the config or predictions')
+    if not colon:
+        return (Entry(path),)
+    if Path(checkpoint).is_file():
+        return (Entry(path, Path(checkpoint)),)
+    found = sorted(glob.glob(checkpoint))
+    if not found:
+        raise InputError(
+            f'{checkpoint}: no such file, and as a pattern it matches none; check the path of the '
+            'checkpoint, and download one that has an address'
+        )
+    return tuple(Entry(path, Path(name)) for name in found)
+
+
+def _names(given: Sequence[str | None], groups: Sequence[tuple[Entry, ...]]) -> list[str]:
+    """Name the rows by their files, as shortly as tells them apart."""
+    stems = [name or group[0].path.stem for name, group in zip(given, groups, strict=True)]
+    counts = Counter(stems)
+    return [
+        stem if name or counts[stem] == 1 else f'{stem} ({_weights(group)})'
+        for name, stem, group in zip(given, stems, groups, strict=True)
+    ]
+
+
+def _weights(group: tuple[Entry, ...]) -> str:
+    checkpoint = group[0].checkpoint
+    if checkpoint is None:
+        return f'{group[0].path.parent}'
+    return '/'.join(checkpoint.parts[-2:])

@@ -1,0 +1,208 @@
+"""The queries, the right answers and the videos that all rows are compared on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from reloclnet_mm.datasets.base import CorpusDataset, QueryDataset
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.evaluation.metrics import MomentRecall, VideoRecall
+from reloclnet_mm.evaluation.metrics.truth import Truth, ground_truth
+from reloclnet_mm.registry import DATASETS, METRICS
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What counts as right, and at how many answers.
+
+    Attributes:
+        top_k: The K of recalls.
+        ious: IoU that a right moment reaches.
+        min_annotators: Annotators that a right moment agrees with.
+    """
+
+    top_k: tuple[int, ...] = (1, 5, 10, 100)
+    ious: tuple[float, ...] = (0.5, 0.7)
+    min_annotators: int = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query with its right answers.
+
+    Attributes:
+        query_id: Its id, as text.
+        text: The sentence.
+        query_type: What it is about, where the annotation tells.
+        own_video: Place of its own video; None: unknown, and it has no SVMR.
+        truth: Right moments; ``video_ids`` are places of videos.
+    """
+
+    query_id: str
+    text: str
+    query_type: str | None
+    own_video: int | None
+    truth: Truth
+
+    @property
+    def video(self) -> int:
+        """Place of its own video, or of that of the first right moment."""
+        return int(self.truth.video_ids[0]) if self.own_video is None else self.own_video
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What rows are compared on; a video is named by its place.
+
+    Attributes:
+        source: Config that it was read from.
+        ann_file: File of the queries.
+        queries: Q queries.
+        video_names: N names.
+        video_ids: N numbers by which predictions of the config name a video.
+        durations: N lengths in seconds.
+        protocol: What counts as right.
+    """
+
+    source: str
+    ann_file: str
+    queries: tuple[Asked, ...]
+    video_names: tuple[str, ...]
+    video_ids: tuple[int, ...]
+    durations: tuple[float, ...]
+    protocol: Protocol
+
+    @cached_property
+    def query_places(self) -> dict[str, int]:
+        """Place of each query by its id."""
+        return {query.query_id: i for i, query in enumerate(self.queries)}
+
+    @cached_property
+    def video_places(self) -> dict[str, int]:
+        """Place of each video by its name."""
+        return {name: i for i, name in enumerate(self.video_names)}
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """(Q,) int64, the video of each query."""
+        return np.array([query.video for query in self.queries])
+
+    @property
+    def hours(self) -> float:
+        """Hours of all videos."""
+        return sum(self.durations) / 3600
+
+
+def read_reference(cfg: Config) -> Reference | None:
+    """Read what a config tests on, features aside.
+
+    Returns:
+        None if the config is one of another package, whose data sets list no corpus.
+
+    Raises:
+        InputError: The annotation cannot be used, or a query has no right answer.
+    """
+    loaders = [cfg.get('test_dataloader'), cfg.get('test_corpus_dataloader')]
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        if None in loaders or not all(_is_ours(loader['dataset']) for loader in loaders):
+            return None
+        queries, corpus = (
+            DATASETS.build({**loader['dataset'], 'pipeline': []}) for loader in loaders
+        )
+        protocol = read_protocol(cfg.get('test_evaluator') or ())
+    queries.check_corpus(corpus)
+    videos = [corpus.get_data_info(i) for i in range(len(corpus))]
+    places = {video['video_id']: i for i, video in enumerate(videos)}
+    records = [queries.get_data_info(i) for i in range(len(queries))]
+    return Reference(
+        str(cfg.filename),
+        queries.ann_file,
+        tuple(_asked(record, places, queries.ann_file) for record in records),
+        tuple(video['video_name'] for video in videos),
+        tuple(places),
+        tuple(float(video['duration']) for video in videos),
+        protocol,
+    )
+
+
+def read_protocol(evaluators: dict | Sequence[dict]) -> Protocol:
+    """Take K, IoU and annotators from the recalls of a ``test_evaluator``."""
+    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
+    kinds = [(METRICS.get(str(one['type'])), one) for one in evaluators]
+    recalls = [
+        METRICS.build(one)
+        for kind, one in kinds
+        if isinstance(kind, type) and issubclass(kind, (MomentRecall, VideoRecall))
+    ]
+    moments = [recall for recall in recalls if isinstance(recall, MomentRecall)]
+    default = Protocol()
+    return Protocol(
+        tuple(sorted({k for recall in recalls for k in recall.top_k})) or default.top_k,
+        tuple(sorted({iou for recall in moments for iou in recall.ious})) or default.ious,
+        max((recall.min_annotators for recall in moments), default=default.min_annotators),
+    )
+
+
+def check_same(reference: Reference, other: Reference) -> None:
+    """Check that a config tests on the same queries, answers and videos.
+
+    Raises:
+        InputError: It says how they differ.
+    """
+    both = f'{other.source} and {reference.source}'
+    remedy = 'compare models on the same data: give their configs the same annotation'
+    for kind, here, there in (
+        ('queries', other.query_places, reference.query_places),
+        ('videos', other.video_places, reference.video_places),
+    ):
+        ours, theirs = sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())
+        if ours or theirs:
+            raise InputError(
+                f'{both} test on different {kind}: {len(here)} and {len(there)}, of which '
+                f'{len(here.keys() & there.keys())} are the same'
+                f'{_such_as(ours, "first")}{_such_as(theirs, "second")}; {remedy}'
+            )
+    for query in other.queries:
+        same = reference.queries[reference.query_places[query.query_id]]
+        names = [reference.video_names[v] for v in same.truth.video_ids.tolist()]
+        own = [other.video_names[v] for v in query.truth.video_ids.tolist()]
+        if query.text != same.text or names != own or not _same_moments(query.truth, same.truth):
+            raise InputError(
+                f'{both} differ in query {query.query_id!r}: {query.text!r} in {own[0]!r} at '
+                f'{query.truth.moments[0].tolist()} s and {same.text!r} in {names[0]!r} at '
+                f'{same.truth.moments[0].tolist()} s; {remedy}'
+            )
+
+
+def _same_moments(a: Truth, b: Truth) -> bool:
+    return a.moments.shape == b.moments.shape and np.allclose(a.moments, b.moments, atol=1e-3)
+
+
+def _such_as(names: Sequence[str], which: str) -> str:
+    return f'; only the {which} has {names[0]!r}' if names else ''
+
+
+def _is_ours(dataset: dict) -> bool:
+    kind = DATASETS.get(str(dataset['type']))
+    return isinstance(kind, type) and issubclass(kind, (QueryDataset, CorpusDataset))
+
+
+def _asked(record: dict, places: dict[int, int], ann_file: str) -> Asked:
+    if 'gt' not in record:
+        raise InputError(
+            f'{ann_file}: query {record["query_id"]!r} has no answer to compare with; benchmark on '
+            'a split with answers'
+        )
+    truth = ground_truth(record, 'the benchmark')
+    videos = np.array([places[number] for number in truth.video_ids.tolist()])
+    return Asked(
+        str(record['query_id']),
+        record['query'],
+        record.get('query_type'),
+        places.get(record.get('video_id')),
+        truth._replace(video_ids=videos),
+    )

@@ -1,0 +1,198 @@
+"""All numbers of a benchmark in one dict, which the report draws and JSON holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from reloclnet_mm.benchmarking.answers import Answers
+from reloclnet_mm.benchmarking.differences import Shown, most_different
+from reloclnet_mm.benchmarking.entries import Row
+from reloclnet_mm.benchmarking.lists import TASKS
+from reloclnet_mm.benchmarking.reference import Reference
+from reloclnet_mm.benchmarking.rows import Record
+from reloclnet_mm.benchmarking.scores import (
+    CONFIDENCE,
+    FLIPS,
+    RESAMPLES,
+    Measure,
+    Scores,
+    breakdowns,
+    main_measures,
+    measures_of,
+    recall_by_corpus_size,
+    recall_by_k,
+    recalls,
+    score,
+    significance,
+)
+
+SIGNIFICANT = 0.05
+"""Corrected p-values below this are significant."""
+
+BUSY = 0.8
+"""Share of a core that a process gets at least where the machine does nothing else."""
+
+
+def summarize(
+    rows: Sequence[Row],
+    answers: Mapping[str, Sequence[Answers]],
+    records: Mapping[str, Sequence[Record]],
+    reference: Reference,
+    differ: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compute everything that the report shows.
+
+    Args:
+        rows: The rows, in their order.
+        answers: Answers of the entries of each row, by its name.
+        records: Records of the entries of each row that was evaluated here, by its name.
+        reference: What rows are compared on.
+        differ: Names of the rows whose most different queries are shown; None: the two best.
+
+    Returns:
+        Plain values that JSON can hold.
+    """
+    scores = {row.name: [score(one, reference) for one in answers[row.name]] for row in rows}
+    measures = measures_of(reference.protocol)
+    found = {
+        row.name: _row(row, scores[row.name], answers, records, measures, reference) for row in rows
+    }
+    pairs = significance(scores, measures, reference.clusters)
+    pair = differ or _two_best(found, measures)
+    return dict(
+        data=_data(reference),
+        protocol=asdict(reference.protocol)
+        | dict(
+            confidence=CONFIDENCE,
+            resamples=RESAMPLES,
+            flips=FLIPS,
+            significant=SIGNIFICANT,
+            busy=BUSY,
+        ),
+        measures=[dict(m._asdict(), name=m.name, label=m.label) for m in measures],
+        rows=list(found.values()),
+        best={measure.name: _best(measure.name, found, pairs) for measure in measures},
+        significance=pairs,
+        recall_by_k=recall_by_k(scores, reference.protocol),
+        breakdowns=breakdowns(scores, reference),
+        corpus_size=recall_by_corpus_size(scores, reference),
+        differences=pair
+        and most_different(
+            *(Shown(name, answers[name][0], scores[name][0]) for name in pair), reference
+        ),
+    )
+
+
+def _data(reference: Reference) -> dict[str, Any]:
+    moments = [query.truth.moments for query in reference.queries]
+    return dict(
+        config=reference.source,
+        ann_file=reference.ann_file,
+        queries=len(reference.queries),
+        videos=len(reference.video_names),
+        hours=reference.hours,
+        videos_with_queries=len(set(reference.clusters.tolist())),
+        median_duration=float(np.median(reference.durations)),
+        median_moment=float(np.median(np.diff(np.concatenate(moments)))),
+    )
+
+
+def _row(
+    row: Row,
+    scores: Sequence[Scores],
+    answers: Mapping[str, Sequence[Answers]],
+    records: Mapping[str, Sequence[Record]],
+    measures: Sequence[Measure],
+    reference: Reference,
+) -> dict[str, Any]:
+    own = records.get(row.name, ())
+    return dict(
+        name=row.name,
+        entries=[str(entry) for entry in row.entries],
+        recalls=recalls(scores, measures, reference.clusters),
+        costs=_mean([record.costs for record in own]),
+        other=_mean([_others(record.metrics) for record in own]),
+        notes=[*_notes(row, own, scores), *answers[row.name][0].notes],
+    )
+
+
+def _mean(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of what all records have."""
+    if not records:
+        return {}
+    names = [name for name in records[0] if all(name in record for record in records)]
+    return {name: float(np.mean([record[name] for record in records])) for name in names}
+
+
+def _others(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """What a config's own evaluator reports beside recalls, which the report computes anew."""
+    prefixes = tuple(f'{task}/R' for task in TASKS)
+    by_type = tuple(f'{task}/' for task in TASKS)
+    return {
+        name: value
+        for name, value in metrics.items()
+        if value is not None
+        and not name.startswith(prefixes)
+        and not (name.startswith(by_type) and '/R' in name)
+    }
+
+
+def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> list[str]:
+    notes = []
+    first = row.entries[0]
+    parameters = records[0].costs.get('parameters') if records else 0
+    if first.is_config and first.checkpoint is None and parameters:
+        notes.append('No checkpoint was given: its weights are those that training begins with.')
+    shares = [x.costs['cpu_share'] for x in records if 'cpu_share' in x.costs]
+    if min(shares, default=1) < BUSY:
+        notes.append(
+            f'The machine was busy with other work: the process got {100 * min(shares):.0f}% of a '
+            'core while queries were timed. Its times are too long.'
+        )
+    if len(row.entries) > 1:
+        notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
+    absent = [task for task in TASKS if task not in scores[0].limits]
+    if absent:
+        notes.append(f'It does not answer {" and ".join(absent)}.')
+    limits = {task: x for task, x in scores[0].limits.items() if x is not None}
+    if limits:
+        listed = ', '.join(f'{task} {limit}' for task, limit in limits.items())
+        notes.append(f'Its lists end after so many answers: {listed}. Recalls beyond are unknown.')
+    return notes
+
+
+def _best(
+    name: str, rows: Mapping[str, dict[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """Return the row that is significantly better than the next; None if none is."""
+    served = [row for row in rows if name in rows[row]['recalls']]
+    order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+    if len(order) < 2:
+        return None
+    p = p_between(name, order[0], order[1], pairs)
+    return order[0] if p < SIGNIFICANT else None
+
+
+def p_between(name: str, a: str, b: str, pairs: Sequence[Mapping[str, Any]]) -> float:
+    """Return the corrected p-value of a measure between two rows."""
+    (found,) = [x for x in pairs if x['measure'] == name and {x['a'], x['b']} == {a, b}]
+    return found['p_holm']
+
+
+def _two_best(
+    rows: Mapping[str, dict[str, Any]], measures: Sequence[Measure]
+) -> tuple[str, str] | None:
+    """Choose the two best rows by R@1 of VCMR, or else of SVMR or VR."""
+    ious = [measure.iou for measure in measures if measure.iou is not None]
+    for task in ('VCMR', 'SVMR', 'VR'):
+        name = Measure(task, None if task == 'VR' else ious[0], measures[0].top_k).name
+        served = [row for row in rows if name in rows[row]['recalls']]
+        if len(served) > 1:
+            order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+            return order[0], order[1]
+    return None
+
+
+__all__ = ['SIGNIFICANT', 'main_measures', 'p_between', 'summarize']

@@ -1,0 +1,55 @@
+"""What the command line of the benchmark names."""
+
+from pathlib import Path
+
+import pytest
+
+from reloclnet_mm.benchmarking.entries import Entry, Row, parse_rows
+from reloclnet_mm.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.py', 'b.py', 'lists.json', 'x/one.pth', 'run_0/lr=1.pth', 'run_1/lr=1.pth'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+
+def test_configs_checkpoints_and_predictions_become_rows():
+    assert parse_rows(['a.py:x/one.pth', 'b.py', 'lists.json']) == [
+        Row('a', (Entry(Path('a.py'), Path('x/one.pth')),)),
+        Row('b', (Entry(Path('b.py')),)),
+        Row('lists', (Entry(Path('lists.json')),)),
+    ]
+
+
+def test_files_of_a_pattern_are_the_seeds_of_one_row():
+    (row,) = parse_rows(['Our model=a.py:run_*/lr=1.pth'])
+    assert row.name == 'Our model'
+    assert [str(entry) for entry in row.entries] == ['a.py:run_0/lr=1.pth', 'a.py:run_1/lr=1.pth']
+
+
+def test_an_equal_sign_in_the_path_of_a_checkpoint_names_nothing():
+    assert parse_rows(['a.py:run_0/lr=1.pth'])[0].name == 'a'
+
+
+def test_rows_of_one_config_are_named_by_their_weights():
+    rows = parse_rows(['a.py:run_0/lr=1.pth', 'a.py:run_1/lr=1.pth', 'first=a.py:x/one.pth'])
+    assert [row.name for row in rows] == ['a (run_0/lr=1.pth)', 'a (run_1/lr=1.pth)', 'first']
+
+
+@pytest.mark.parametrize(
+    ('specs', 'message'),
+    [
+        (['c.py'], 'c.py: no such file'),
+        (['a.py:x/two*.pth'], r'x/two\*\.pth: no such file, and as a pattern it matches none'),
+        (['a.py:'], 'a.py:: expected CONFIG.py:CHECKPOINT'),
+        (['x/one.pth'], 'expected CONFIG.py:CHECKPOINT, CONFIG.py for a model without weights'),
+        (['a.py', 'a.py:x/one.pth', 'm=a.py', 'm=b.py'], "'m' is the name of two rows"),
+        (['a.py', 'a.py'], "'a .*' is the name of two rows"),
+    ],
+)
+def test_what_cannot_be_found_or_told_apart_is_an_error(specs, message):
+    with pytest.raises(InputError, match=message):
+        parse_rows(specs)

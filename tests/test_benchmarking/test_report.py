@@ -1,0 +1,177 @@
+"""The report: whole, escaped, without anything from outside."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reloclnet_mm.benchmarking.answers import Answers, answers_of
+from reloclnet_mm.benchmarking.entries import Entry, Row
+from reloclnet_mm.benchmarking.report import quantity, recall_cell, write_report
+from reloclnet_mm.benchmarking.results import summarize
+from reloclnet_mm.benchmarking.rows import Record
+
+EVIL = '<script>alert("$1$")</script> & "quotes"'
+MACHINE = dict(cpu='C', cores=2, threads=1, instructions='AVX2', device='CPU', torch='2')
+VOID = {'meta', 'br', 'link', 'img', 'path', 'use', 'image'}
+
+
+class Page(HTMLParser):
+    """Notes tags, attributes and texts; tags have to close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID or tag in ('path', 'use', 'image'):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+@pytest.fixture(scope='module')
+def report(evaluated, reference, tmp_path_factory):
+    """Files of a report of three rows, with texts that would run if they were not escaped."""
+    folder = tmp_path_factory.mktemp('report')
+    queries = tuple(replace(x, text=EVIL) for x in reference.queries)
+    reference = replace(reference, queries=queries, video_names=(EVIL, *reference.video_names[1:]))
+    record, arrays = evaluated
+    own = answers_of(arrays, reference, reference, 'row')
+    shuffled = {
+        task: replace(x, videos=x.videos[::-1], moments=None if task == 'VR' else x.moments[::-1])
+        for task, x in own.tasks.items()
+    }
+    rows = [
+        Row(EVIL, (Entry(Path('a.py'), Path('a.pth')), Entry(Path('a.py'), Path('b.pth')))),
+        Row('grounding', (Entry(Path('drn.py'), Path('drn.pth')),)),
+        Row('lists', (Entry(Path('lists.json')),)),
+    ]
+    svmr = Answers(dict(SVMR=replace(own.tasks['SVMR'], limit=6)), ('A note.',))
+    metrics = dict(record['metrics'], **{'mAP/all': 12.345})
+    records = [
+        Record('', metrics, record['costs'] | dict(cpu_share=share), MACHINE) for share in (0.5, 1)
+    ]
+    answers = {EVIL: [own, own], 'grounding': [svmr], 'lists': [Answers(shuffled)]}
+    results = summarize(
+        rows,
+        answers,
+        {EVIL: records, 'grounding': [Record('', {}, dict(parameters=1e6), MACHINE)], 'lists': []},
+        reference,
+    )
+    made = dict(command=f'tools/benchmark.py {EVIL}', version='1', machine=MACHINE)
+    paths = write_report(dict(results, made=made), folder)
+    return {path.suffix[1:]: path.read_text() for path in paths}
+
+
+@pytest.fixture(scope='module')
+def results(report):
+    return json.loads(report['json'])
+
+
+def test_json_holds_all_rows_recalls_and_pairs(results):
+    assert [row['name'] for row in results['rows']] == [EVIL, 'grounding', 'lists']
+    first, grounding, lists = results['rows']
+    assert len(first['recalls']) == len(lists['recalls']) == 20
+    assert sorted(grounding['recalls']) == [
+        f'SVMR/R{k}@{iou}' for k in (1, 5) for iou in (0.5, 0.7)
+    ]
+    assert first['recalls']['VR/R1']['sd'] == 0
+    assert first['other']['mAP/all'] == pytest.approx(12.345)
+    assert not any(name.startswith(('VR/', 'SVMR/', 'VCMR/')) for name in first['other'])
+    assert (lists['costs'], lists['other']) == ({}, {})
+    pairs = {(x['a'], x['b']) for x in results['significance'] if x['measure'] == 'SVMR/R1@0.5'}
+    assert pairs == {(EVIL, 'grounding'), (EVIL, 'lists'), ('grounding', 'lists')}
+    assert set(results['best'].values()) == {None}  # of eight queries nothing is significant
+
+
+def test_notes_say_what_a_reader_has_to_know(results):
+    first, grounding, _ = (row['notes'] for row in results['rows'])
+    assert 'got 50% of a core' in first[0]
+    assert first[1] == 'Mean ± standard deviation of 2 trainings.'
+    assert grounding == [
+        'It does not answer VR and VCMR.',
+        'Its lists end after so many answers: SVMR 6. Recalls beyond are unknown.',
+        'A note.',
+    ]
+
+
+def test_the_page_is_whole_and_its_texts_are_escaped(report):
+    page = Page(report['html'])
+    assert 'script' not in page.tags
+    assert EVIL in page.texts
+    assert f'“{EVIL}”' in page.texts
+
+
+def test_the_page_needs_nothing_from_outside(report):
+    page = Page(report['html'])
+    links = [value for name, value in page.attributes if name in ('src', 'href', 'xlink:href')]
+    assert all(value.startswith('#') for value in links)
+    assert not re.search(r'url\((?!#)', report['html'])
+    assert '@import' not in report['html']
+    assert not {'script', 'link', 'img', 'iframe', 'object'} & set(page.tags)
+
+
+def test_ids_of_the_figures_do_not_clash(report):
+    page = Page(report['html'])
+    clips = re.findall(r'<clipPath id="(\w+)"', report['html'])
+    assert len(clips) > 5
+    assert len(set(clips)) == len(clips)
+    assert set(re.findall(r'url\(#(\w+)\)', report['html'])) <= set(clips)
+    assert page.tags.count('svg') >= 3 + 3 + 9 + 1
+
+
+def test_every_recall_is_in_the_page_and_in_markdown(report, results):
+    page = Page(report['html'])
+    for row in results['rows']:
+        for measure in results['measures']:
+            if measure['top_k'] in (1, 10, 100) and measure['name'] in row['recalls']:
+                text = recall_cell(row, measure['name'])
+                assert text in page.texts
+                assert text in report['md']
+    assert 'A note.' in report['md']
+    assert '<script>' not in report['md'].partition('```')[0]
+
+
+def test_cells_that_a_row_does_not_serve_are_empty(report):
+    line = next(x for x in report['md'].splitlines() if x.startswith('| grounding'))
+    assert {cell.strip() for cell in line.split('|')[2:-1]} == {''}  # the table of VR is first
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [
+        (None, ''),
+        (0, '0'),
+        (0.1234, '0.123'),
+        (999.6, '1,000'),
+        (1234.5, '1,234'),
+        (16_870, '16.9 k'),
+        (1_600_526, '1.6 M'),
+        (49.9e9, '49.9 G'),
+    ],
+)
+def test_quantities_have_three_digits(value, text):
+    assert quantity(value) == text
+
+
+def test_ranks_are_numbers_of_python(results):
+    ranks = [x['ranks'] for q in results['differences']['queries'] for x in q['answers']]
+    assert ranks
+    assert not any(isinstance(rank, np.integer) for one in ranks for rank in one.values())

@@ -1,0 +1,61 @@
+"""Compare models on the same corpus and queries: recalls beside costs, in one report.
+
+A row is CONFIG.py:CHECKPOINT, CONFIG.py for a model without weights, or a JSON file of predictions
+in TVR's submission format. A pattern of checkpoints, quoted, is one row with the seeds of an
+experiment. NAME= in front names a row. Evaluations that are finished are kept in DIR/rows and not
+made again.
+"""
+
+import argparse
+from pathlib import Path
+
+from reloclnet_mm.benchmarking.entries import parse_rows
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'rows',
+        nargs='+',
+        metavar='ROW',
+        help="[NAME=]CONFIG.py[:CHECKPOINT or ':run_*/best*.pth'] or [NAME=]PREDICTIONS.json",
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder of the report'
+    )
+    parser.add_argument('--threads', type=int, help="torch's threads (default: torch's choice)")
+    parser.add_argument(
+        '--differ',
+        nargs=2,
+        metavar='NAME',
+        help='two rows whose most different queries are shown (default: the two best)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate the rows and write the report."""
+    args = parse_args(argv)
+    with input_errors_end_the_program():
+        # Needs matplotlib, and says so.
+        from reloclnet_mm.benchmarking.benchmark import benchmark
+
+        try:
+            written = benchmark(
+                parse_rows(args.rows),
+                args.out,
+                threads=args.threads,
+                differ=args.differ and tuple(args.differ),
+            )
+        except KeyboardInterrupt:
+            print(f'finished rows are kept in {args.out / "rows"}: the same command goes on')
+            raise
+        print('\n'.join(map(str, written)))
+
+
+if __name__ == '__main__':
+    main()
