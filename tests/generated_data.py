@@ -22,32 +22,39 @@ QUERIES = [(name, [5.0 * i, 5.0 * i + 10.0]) for name in DURATIONS for i in rang
 
 def write_data(cfg, folder):
     """Write the files of all data sets of a config, and let it read them from ``folder``."""
-    datasets = [cfg[name].dataset for name in LOADERS]
+    datasets = [cfg[name].dataset for name in LOADERS if cfg[name]]
     for dataset in datasets:
         dataset.data_root = str(folder)
         ANNOTATION[dataset.reader.type](folder, dataset.reader)
     if 'data_root' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.data_root = str(folder)
+    if 'reader' in cfg.model:
+        cfg.model.reader.data_root = str(folder)
+        ANNOTATION[cfg.model.reader.type](folder, cfg.model.reader)
+    lengths, widths = {}, {}
     for dataset in datasets:
-        write_features(folder, dataset)
+        for name, rows in num_rows(dataset).items():
+            path = folder / dataset.feature_files[name]
+            lengths.setdefault(path, {}).update(rows)
+            widths[path] = dataset.channels[name]
+    rng = np.random.default_rng(0)
+    for path, rows in lengths.items():
+        arrays = {key: features(rng, n, widths[path]) for key, n in rows.items()}
+        if path.stem.endswith('_times'):
+            arrays = {key: np.sort(np.abs(x)) for key, x in arrays.items()}
+        write_file(path, arrays)
 
 
-def write_features(folder, dataset):
-    """Write random features of the widths and clip length of a data set."""
+def num_rows(dataset):
+    """Rows by key of each feature file of a data set, as its clip length has it."""
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        reader = TASK_UTILS.build(dict(dataset.reader, data_root=str(folder)))
-    rng, videos = np.random.default_rng(0), reader.videos()
+        reader = TASK_UTILS.build(dict(dataset.reader, data_root=dataset.data_root))
+    videos = reader.videos()
     seconds = dataset.get('clip_length')
     seconds = seconds if isinstance(seconds, float) else 1.0
-    lengths = {name: math.ceil(video.duration / seconds) for name, video in videos.items()}
-    for name, file in dataset.feature_files.items():
-        rows = lengths
-        if name == 'query':
-            queries = reader.queries(videos) if reader.ann_file else ()
-            rows = {str(query.query_id): 4 for query in queries}
-        if rows:
-            width = dataset.channels[name]
-            write_file(folder / file, {key: features(rng, n, width) for key, n in rows.items()})
+    clips = {name: math.ceil(video.duration / seconds) for name, video in videos.items()}
+    queries = dict.fromkeys(reader.texts() if reader.ann_file else (), 4)
+    return {name: queries if name == 'query' else clips for name in dataset.feature_files}
 
 
 def write_file(path, arrays):

@@ -1,6 +1,6 @@
-"""Every registered retriever, built small from its config.
+"""Every registered model, built small from its config.
 
-A new model joins by its config's name in ``CONFIGS``.
+A new model joins by its config's name in ``CONFIGS``, one without weights in ``UNTRAINED``.
 """
 
 from pathlib import Path
@@ -8,14 +8,20 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from tiny_corpus import CHANNELS, packed, streams_of
+from tiny_corpus import CHANNELS, packed, raw_inputs, streams_of
 
-from reloclnet_mm.models.base import CorpusRetriever
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
 
 FOLDER = Path(__file__).parents[1] / 'configs'
 CONFIGS = ('relocl_tvr.py', 'xml_tvr.py', 'xml_anet_text.py')
+UNTRAINED = (
+    'nearest_clip_anet_text.py',
+    'nearest_clip_tvr.py',
+    'nearest_sentence_anet_text.py',
+    'chance_anet_text.py',
+    'chance_tvr.py',
+)
 
 VIDEO = dict(video=CHANNELS['video'] + 2)
 SUBTITLE = dict(subtitle=CHANNELS['subtitle'] + 2)
@@ -25,12 +31,12 @@ SPANS = [[1, 3], [0, 7], [0, 0], [2, 2]]
 EXACT = dict(rtol=1e-5, atol=1e-6)
 
 
-def registered_retrievers():
-    """Names of all registered models of the base."""
+def registered(base):
+    """Names of all registered models of a base."""
     return {
         name
         for name, kind in MODELS.module_dict.items()
-        if isinstance(kind, type) and issubclass(kind, CorpusRetriever)
+        if isinstance(kind, type) and issubclass(kind, base)
     }
 
 
@@ -56,6 +62,26 @@ def build(config, *, seed=0, streams=BOTH, max_tokens=9, max_clips=12, **changes
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
+
+
+def build_untrained(config, **changes):
+    """The model of a config at the widths of :func:`untrained_inputs`."""
+    cfg = Config.fromfile(FOLDER / config)
+    small = dict(test_cfg=dict(num_videos=3, num_moments=10))
+    if 'streams' in cfg.model:
+        small['streams'] = dict(subtitle=CHANNELS['query'])
+    if 'reader' in cfg.model:
+        small |= dict(reader=None, moment_length=0.3)
+    cfg.merge_from_dict(dict(model=small | changes))
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        return MODELS.build(cfg.model).eval()
+
+
+def untrained_inputs(seed=0, clips=CLIPS, tokens=TOKENS):
+    """As raw_inputs: queries, rows as wide as they are, and the times of the rows in seconds."""
+    raw = raw_inputs(len(clips), clips=clips, tokens=tokens, streams=('subtitle',), seed=seed)
+    times = raw['subtitle'][..., :2].abs().sort(2).values * 10
+    return raw | dict(subtitle=raw['subtitle'][..., : CHANNELS['query']], times=times)
 
 
 def padded(raw, clips, tokens):

@@ -478,8 +478,11 @@ NEEDED = dict(
     CorpusDataset=dict(reader={}, feature_files={}),
     BertLinearLR=dict(optimizer=None, end=3),
     MomentRecall=dict(task='SVMR'),
+    NearestClip=dict(streams=dict(subtitle=4), moment_length=0.5),
+    NearestSentence=dict(streams=dict(subtitle=4)),
     ReLoCLNet=tiny_model(),
     TVRSubmission=dict(out_file='out.json'),
+    XML={name: x for name, x in tiny_model().items() if name not in ('loss_frame', 'loss_video')},
 )
 
 

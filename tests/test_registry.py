@@ -11,7 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from tiny_corpus import REPOSITORY, packed, tiny_model
 
+from reloclnet_mm.utils.config_checks import check_settings
+
 CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
+# Configs of models without weights have no schedule.
+TRAINED = [path for path in CONFIGS if 'train_dataloader = None' not in path.read_text()]
+UNTRAINED = sorted({*CONFIGS} - {*TRAINED})
 
 FEATURE_SETTINGS = (
     *('data_root', 'feature_files', 'channels', 'normalize'),
@@ -109,7 +114,7 @@ def test_a_model_is_built_from_another_scope():
     assert type(model).__module__ == 'reloclnet_mm.models.reloclnet'
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
 def test_every_config_builds_a_model_that_fits_its_data(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
@@ -133,7 +138,23 @@ def test_every_config_builds_a_model_that_fits_its_data(path):
     assert model(packed(inputs))['start_logits'].shape == (1, max_clips)
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', UNTRAINED, ids=lambda path: path.stem)
+def test_every_config_without_training_builds_a_model_and_names_its_loops(path):
+    cfg = Config.fromfile(path)
+    check_settings(cfg)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(cfg.model)
+    for loader in (cfg.test_dataloader, cfg.val_dataloader):
+        assert loader.dataset.channels == cfg.test_corpus_dataloader.dataset.channels
+    channels = cfg.test_dataloader.dataset.channels
+    for name, width in cfg.model.get('streams', {}).items():
+        assert width == channels[name] == channels['query']
+    assert not list(model.parameters())
+    assert (cfg.train_dataloader, cfg.get('train_cfg')) == (None, None)
+    assert (cfg.val_cfg.type, cfg.test_cfg.type) == ('CorpusValLoop', 'CorpusTestLoop')
+
+
+@pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
 def test_every_config_encodes_a_corpus_as_it_trains(path):
     cfg = Config.fromfile(path)
     training = cfg.train_dataloader.dataset

@@ -1,4 +1,4 @@
-"""Write text features: of queries by id, and of timed sentences clip by clip by video.
+"""Write text features: of queries by id, and of timed sentences, by clip or by sentence, by video.
 
 A run that was stopped continues where it was when started again with the same arguments.
 """
@@ -11,7 +11,12 @@ import torch
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.annotations import read_query_texts, read_video_durations
-from reloclnet_mm.extraction.extraction import count_outside, extract_queries, extract_sentences
+from reloclnet_mm.extraction.extraction import (
+    count_outside,
+    extract_queries,
+    extract_sentences,
+    sentence_times,
+)
 from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
 from reloclnet_mm.features.writer import FeatureWriter
@@ -54,7 +59,7 @@ def run_queries(args: argparse.Namespace) -> None:
 def report_coverage(
     subtitles: dict[str, list[TimedSentence]],
     durations: dict[str, float],
-    clip_length: float,
+    clip_length: float | None,
     source: Path,
 ) -> None:
     """Say what of the corpus has no text, and what text has no place in the corpus."""
@@ -76,15 +81,50 @@ def report_coverage(
         )
 
 
+def clip_length_of(args: argparse.Namespace) -> float | None:
+    """Seconds of a clip; None: a row is a sentence."""
+    if args.rows == 'sentences':
+        if args.clip_length is not None:
+            raise InputError(
+                f'--clip-length {args.clip_length} with --rows sentences, which have no clips; '
+                'leave one of the two out'
+            )
+        return None
+    clip_length = 1.5 if args.clip_length is None else args.clip_length
+    if not 0 < clip_length < math.inf:
+        raise InputError(f'--clip-length {clip_length}, expected positive seconds')
+    return clip_length
+
+
+def times_path(out: Path) -> Path:
+    """The file of times beside a file of sentences."""
+    return out.with_name(f'{out.stem}_times{out.suffix}')
+
+
+def write_times(
+    subtitles: dict[str, list[TimedSentence]], durations: dict[str, float], path: Path
+) -> None:
+    """Write start and end of each sentence in seconds."""
+    out = FeatureWriter(path, {'kind': 'sentence times'}, 'float32')
+    missing = out.missing(durations)
+    if missing:
+        times = {n: sentence_times(subtitles.get(n, ()), durations[n]) for n in missing}
+        out.write(times)
+    out.finish()
+    print(f'times of the sentences: {path}')
+
+
 def run_sentences(args: argparse.Namespace) -> None:
     """Features of timed sentences."""
-    if not 0 < args.clip_length < math.inf:
-        raise InputError(f'--clip-length {args.clip_length}, expected positive seconds')
+    clip_length = clip_length_of(args)
     durations = read_video_durations(args.video_index, args.reader)
     subtitles = read_subtitles(args.source)
-    report_coverage(subtitles, durations, args.clip_length, args.source)
+    report_coverage(subtitles, durations, clip_length, args.source)
+    if clip_length is None:
+        write_times(subtitles, durations, times_path(args.out))
     encoder = make_encoder(args)
-    settings = {'kind': 'sentences', 'clip_length': args.clip_length, 'pool': args.pool}
+    rows = {'rows': 'sentences'} if clip_length is None else {'clip_length': clip_length}
+    settings = {'kind': 'sentences', **rows, 'pool': args.pool}
     out = FeatureWriter(args.out, settings | encoder_settings(encoder), args.dtype)
     names = out.missing(durations)
     print(f'{len(durations) - len(names)} videos in {args.out} already')
@@ -96,7 +136,7 @@ def run_sentences(args: argparse.Namespace) -> None:
             durations,
             encoder,
             out,
-            clip_length=args.clip_length,
+            clip_length=clip_length,
             pool=args.pool,
             advance=advance,
         )
@@ -143,16 +183,23 @@ def parse_args() -> argparse.Namespace:
     queries.add_argument('annotations', nargs='+', type=Path, metavar='ANN')
     queries.set_defaults(run=run_queries)
     sentences = commands.add_parser(
-        'sentences', parents=[common], help='a row a clip; key: name of the video'
+        'sentences', parents=[common], help='a row a clip, or a sentence; key: name of the video'
     )
     sentences.add_argument(
         'source', type=Path, help='subtitles: jsonl, or a folder of <video name>.srt or .vtt'
     )
     sentences.add_argument('--video-index', type=Path, required=True, help='file of the videos')
     sentences.add_argument(
-        '--clip-length', type=float, default=1.5, help='s (default: %(default)s)'
+        '--rows',
+        choices=['clips', 'sentences'],
+        default='clips',
+        help='what a row is (default: %(default)s); with sentences, their times in seconds are '
+        'written to <out>_times.h5',
     )
-    sentences.add_argument('--pool', choices=['max', 'mean'], required=True, help='over tokens')
+    sentences.add_argument('--clip-length', type=float, help='s (default: 1.5)')
+    sentences.add_argument(
+        '--pool', choices=['max', 'mean'], required=True, help='over the tokens of a row'
+    )
     sentences.set_defaults(run=run_sentences)
     return parser.parse_args()
 

@@ -146,7 +146,7 @@ def read_base(name: str) -> tuple[Path, Config]:
 def model_lines(cfg: Config, streams: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[str]:
     """Yield the settings of the model that follow from the data."""
     head = encoder = ''
-    if cfg.model.type == 'XML' and len(streams) != len(cfg.model.streams):
+    if cfg.model.type.endswith('XML') and len(streams) != len(cfg.model.streams):
         num_blocks, kind = XML_MODULES[len(streams)]
         encoder, head = f'num_blocks={num_blocks}, ', f"    span_head=dict(type='{kind}'),"
     yield f'    streams={_dict(_delete_=True, **streams)},'
@@ -176,8 +176,8 @@ def config_text(
     widths = {name: x.width for name, x in features.items()}
     seconds, how = clip_length
     lines = [
-        f'# {cfg.model.type} on {args.data}, made by tools/new_config.py.',
-        f'_base_ = {os.path.relpath(path, args.out.parent)!r}',
+        f'# {cfg.model.type} on own data, made by tools/new_config.py.',
+        f'_base_ = {os.path.relpath(path.resolve(), args.out.parent.resolve())!r}',
         '',
         'data = dict(',
         f'    data_root={str(args.data)!r},',
@@ -252,14 +252,7 @@ def report(splits: Mapping[str, Split], features: Mapping[str, Features]) -> str
         rows.append((name, *numbers, np.mean(counts).round(1), f'{seconds:.1f} s', f'{share:.0%}'))
     headers = ['split', 'videos', 'longest', 'queries', 'a video', 'median moment', 'of its video']
     files = [
-        (
-            name,
-            x.path.name,
-            x.width,
-            len(x.num_rows),
-            max(x.num_rows.values()),
-            x.clip_length,
-        )
+        (name, x.path.name, x.width, len(x.num_rows), max(x.num_rows.values()), x.clip_length)
         for name, x in features.items()
     ]
     file_headers = ['features', 'file', 'width', 'keys', 'most rows', 'clip_length']

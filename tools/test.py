@@ -1,4 +1,4 @@
-"""Test a checkpoint with a config."""
+"""Test a checkpoint with a config, or a model that has no weights."""
 
 import argparse
 
@@ -15,7 +15,9 @@ from reloclnet_mm.utils.cli import (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line, which is as mmaction2's."""
     parser = run_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint file; none for a model without weights'
+    )
     parser.add_argument('--dump', help='write predictions and truth to this .pkl file')
     parser.add_argument(
         '--submission', help="write the ranked lists to this .json file, in TVR's format"
@@ -25,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Put what the command line says of the test into the config."""
-    cfg.load_from = args.checkpoint
+    cfg.load_from = args.checkpoint or cfg.get('load_from')
     extra = []
     if args.dump is not None:
         extra.append(dict(type='DumpResults', out_file_path=args.dump))

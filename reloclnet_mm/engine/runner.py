@@ -61,7 +61,9 @@ class AnyDeviceRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes."""
+        """Wrap the model for several processes, if it has anything that they train together."""
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            return model
         if self.distributed and not torch.cuda.is_available() and not is_model_wrapper(model):
             unused = self.cfg.get('find_unused_parameters', False)
             defaults = dict(broadcast_buffers=False, find_unused_parameters=unused)

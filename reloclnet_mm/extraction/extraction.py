@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reloclnet_mm.extraction.pooling import PoolMode, pool_sentences
 from reloclnet_mm.extraction.subtitles import TimedSentence
@@ -41,11 +42,14 @@ def extract_sentences(
     encoder: TextEncoder,
     out: FeatureWriter,
     *,
-    clip_length: float,
+    clip_length: float | None,
     pool: PoolMode,
     advance: Callable[[int], object],
 ) -> None:
-    """Write the features (clips, width) of each video's timed sentences, pooled over its clips.
+    """Write the features (rows, width) of each video's timed sentences.
+
+    A row is pooled over the tokens of a clip, or of a sentence. A clip, or a whole video, without
+    text is a row of zeros.
 
     Args:
         subtitles: Sentences by video name; a video may have none.
@@ -53,8 +57,8 @@ def extract_sentences(
             passed over.
         encoder: Of the sentences.
         out: Where to write.
-        clip_length: Seconds.
-        pool: Over the tokens of a clip.
+        clip_length: Seconds; None: a row is a sentence; :func:`sentence_times` tells its times.
+        pool: Over the tokens of a row.
         advance: Called with the number of sentences done since the last call.
     """
     names = out.missing(durations)
@@ -71,19 +75,37 @@ def extract_sentences(
     out.finish()
 
 
+def sentence_times(sentences: Sequence[TimedSentence], duration: float) -> NDArray[np.float64]:
+    """Return the times of a video's rows where a row is a sentence.
+
+    Args:
+        sentences: S sentences of the video.
+        duration: Seconds of the video.
+
+    Returns:
+        (S, 2) start and end in seconds; without a sentence the whole video, (1, 2).
+    """
+    return np.array([(s.start, s.end) for s in sentences] or [(0, duration)], np.float64)
+
+
 def count_outside(
     subtitles: Mapping[str, Sequence[TimedSentence]],
     durations: Mapping[str, float],
-    clip_length: float,
+    clip_length: float | None,
 ) -> int:
-    """How many sentences of the videos in ``durations`` lie in none of their video's clips."""
+    """How many sentences of the videos in ``durations`` lie in none of their video's rows."""
     return sum(
         int((~_members(subtitles.get(name, ()), duration, clip_length).any(0)).sum())
         for name, duration in durations.items()
     )
 
 
-def _members(sentences: Sequence[TimedSentence], duration: float, clip_length: float) -> np.ndarray:
+def _members(
+    sentences: Sequence[TimedSentence], duration: float, clip_length: float | None
+) -> NDArray[np.bool_]:
+    """Tell which sentences (S) belong to which rows (R), (R, S) bool."""
+    if clip_length is None:
+        return np.eye(max(1, len(sentences)), len(sentences), dtype=bool)
     moments = np.array([(s.start, s.end) for s in sentences], np.float64).reshape(-1, 2)
     return clip_membership(moments, clip_length, count_clips(duration, clip_length))
 

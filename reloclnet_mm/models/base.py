@@ -9,8 +9,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
-from reloclnet_mm.errors import InputError
-from reloclnet_mm.models.corpus_model import CorpusModel
+from reloclnet_mm.models.corpus_model import CorpusModel, check_width, streams_of
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
@@ -127,7 +126,7 @@ class CorpusRetriever(CorpusModel):
         """
         query = inputs['query']
         tokens = query.features['query']
-        _check_width('query', tokens, self.query_encoder.in_channels)
+        check_width('query', tokens, self.query_encoder.in_channels)
         encoded = self.query_encoder(tokens, query.layout)
         return {name: x[query.places].float() for name, x in encoded.items()}
 
@@ -144,15 +143,7 @@ class CorpusRetriever(CorpusModel):
             InputError: A stream is missing or has another width.
         """
         packed = inputs['clips']
-        clips = {}
-        for name, width in self.context_encoder.in_channels.items():
-            if name not in packed.features:
-                raise InputError(
-                    f'the model has a stream {name!r} and the batch has none: load it in the '
-                    'pipeline, or leave it out of model.streams'
-                )
-            clips[name] = packed.features[name]
-            _check_width(name, clips[name], width)
+        clips = streams_of(packed, self.context_encoder.in_channels)
         return self.context_encoder(clips, packed.layout)
 
     def encode_pair(self, inputs: Mapping[str, PackedRows]) -> EncodedPairs:
@@ -224,12 +215,3 @@ def _sources(samples: Sequence[MomentDataSample], places: Tensor) -> Tensor:
     """(B,) int64, equal where two samples come from the same video."""
     ids = [sample.get('source_id', sample.get('video_id')) for sample in samples]
     return places if None in ids else torch.tensor(ids, device=places.device)
-
-
-def _check_width(name: str, features: Tensor, expected: int) -> None:
-    if features.shape[-1] != expected:
-        raise InputError(
-            f'{name} features are {features.shape[-1]} wide and the model was built for '
-            f'{expected}: set query_channels or streams in the model config to the width of your '
-            'features, two more where AppendTEF appends its columns'
-        )

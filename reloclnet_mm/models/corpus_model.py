@@ -70,8 +70,8 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
         """
 
     @abstractmethod
-    def moment_search(self, corpus: EncodedCorpus) -> MomentFinder:
-        """Make the search for moments in encoded videos.
+    def moment_search(self, corpus: EncodedCorpus) -> MomentFinder | None:
+        """Make the search for moments in encoded videos; None: :meth:`predict` asks for none.
 
         Args:
             corpus: The videos, or those of a process.
@@ -222,3 +222,37 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
             ranked = corpus.rank(queries, own, self.ranking)
         add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
         return data_samples
+
+
+def streams_of(packed: PackedRows, widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """Take the streams of a model from a batch.
+
+    Args:
+        packed: Clips.
+        widths: Stream name to the width of its features.
+
+    Raises:
+        InputError: A stream is missing or has another width.
+    """
+    for name, width in widths.items():
+        if name not in packed.features:
+            raise InputError(
+                f'the model has a stream {name!r} and the batch has none: load it in the '
+                'pipeline, or leave it out of model.streams'
+            )
+        check_width(name, packed.features[name], width)
+    return {name: packed.features[name] for name in widths}
+
+
+def check_width(name: str, features: Tensor, expected: int) -> None:
+    """Refuse features (R, channels) of another width than the model was built for.
+
+    Raises:
+        InputError: They have one.
+    """
+    if features.shape[-1] != expected:
+        raise InputError(
+            f'{name} features are {features.shape[-1]} wide and the model was built for '
+            f'{expected}: set query_channels or streams in the model config to the width of your '
+            'features, two more where AppendTEF appends its columns'
+        )

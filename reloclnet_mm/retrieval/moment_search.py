@@ -86,7 +86,7 @@ class RankedMoments:
     Attributes:
         scores: (Q, K), descending; −1 where a query has no more moments.
         places: (Q, K) int64, the moments' videos in the corpus.
-        spans: (Q, K, 2), in clips; int64, or float64 where moments begin within clips.
+        spans: (Q, K, 2), in clips; int64, or float64 where they may begin within a clip.
     """
 
     scores: Tensor
@@ -113,7 +113,7 @@ class RankedMoments:
         return RankedMoments(
             torch.full((count, num_moments), -1.0, device=device),
             places,
-            torch.stack([places, places], 2),
+            torch.zeros((count, num_moments, 2), dtype=torch.float64, device=device),
         )
 
 

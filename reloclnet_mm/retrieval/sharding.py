@@ -33,8 +33,9 @@ class CorpusIndex:
     Attributes:
         corpus: All videos; with several shards without rows.
         device: Device on which queries are ranked.
-        videos: Search for the videos of this process; None: it has none.
-        moments: Search for moments in them.
+        videos: Search for the videos of this process; None: it has none, or the model ranks
+            without a search.
+        moments: Search for moments in them; None as for videos.
         places: (N,) int64, the places in ``corpus`` of the videos of this process.
         places_here: (all videos + 1,) int64, the place of each video of ``corpus`` in this process,
             −1 where another one has it; and −1 for place −1.
@@ -52,7 +53,7 @@ class CorpusIndex:
     @staticmethod
     def build(
         encoded: EncodedCorpus,
-        moment_search: Callable[[EncodedCorpus], MomentFinder],
+        moment_search: Callable[[EncodedCorpus], MomentFinder | None],
         *,
         sharded: bool = False,
     ) -> 'CorpusIndex':
@@ -60,7 +61,8 @@ class CorpusIndex:
 
         Args:
             encoded: The whole corpus; with ``sharded`` the videos that this process encoded.
-            moment_search: Makes the search for moments in the videos of this process.
+            moment_search: Makes the search for moments in the videos of this process; what it
+                makes is None where the model ranks without any search.
             sharded: Whether each process keeps its own videos; then all must call this.
         """
         device = encoded.device
@@ -69,11 +71,12 @@ class CorpusIndex:
         places = torch.tensor([everything.place_of(i) for i in ids], dtype=torch.long)
         places_here = torch.full((len(everything) + 1,), -1)
         places_here[places] = torch.arange(len(places))
+        moments = None if own is None else moment_search(own)
         return CorpusIndex(
             everything,
             device,
-            None if own is None else ExactVideoSearch(own),
-            None if own is None else moment_search(own),
+            None if moments is None else ExactVideoSearch(own),
+            moments,
             places.to(device),
             places_here.to(device),
             sharded,
@@ -124,9 +127,9 @@ class CorpusIndex:
 
         Returns:
             p_st (Q, L), p_ed (Q, L) and the mask (Q, L) of valid clips; None where the corpus is
-            spread over processes.
+            spread over processes, or the model has none.
         """
-        if self.is_sharded:
+        if self.is_sharded or self.moments is None:
             return None
         return self.moments.span_probabilities(queries, videos.to(self.device))
 
@@ -175,11 +178,12 @@ class CorpusIndex:
             found = self.moments.rank_in_one_video(part, local[here], options.spans)
             moments.scores[here] = found.scores
             moments.places[here] = found.places
-            moments.spans[here] = found.spans
+            moments.spans[here] = found.spans.double()
         return self._merge(moments, options.spans)
 
     def _merge(self, moments: RankedMoments, spans: SpanRange) -> RankedMoments:
-        moments = replace(moments, places=self._to_corpus(moments.places))
+        places, spans_found = self._to_corpus(moments.places), moments.spans.double()
+        moments = replace(moments, places=places, spans=spans_found)
         if not self.is_sharded:
             return moments
         gathered = (all_gather(x) for x in (moments.scores, moments.places, moments.spans))

@@ -157,6 +157,15 @@ class RowLayout:
             best.append(block.amax(1))
         return torch.cat(best)
 
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of the valid rows of each sequence, (R, d) → (N, d)."""
+        sums = []
+        for block, mask in zip(self.split(x), self.masks, strict=True):
+            if mask is not None:
+                block = block.masked_fill(~mask[..., None], 0)
+            sums.append(block.sum(1))
+        return torch.cat(sums) / self.lengths[:, None]
+
     def rows_of(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """List the rows of some sequences, one after another.
 

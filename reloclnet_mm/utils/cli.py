@@ -94,8 +94,25 @@ def run_with(cfg: Config, method: Literal['train', 'test']) -> None:
     """Build the runner, then train or test, which builds the data sets and loops.
 
     Raises:
-        InputError: A setting or a file cannot be used.
+        InputError: A setting or a file cannot be used, there is nothing to train, or a model with
+            weights is to be tested without a checkpoint.
     """
+    if method == 'train' and cfg.get('train_cfg') is None:
+        raise InputError(
+            f'{cfg.filename}: has no train_cfg, so there is nothing to train; evaluate the model '
+            'with tools/test.py, or name a schedule of configs/_base_/schedules in the config'
+        )
     runner = build_runner(cfg)
+    has_weights = any(True for _ in runner.model.parameters())
+    if method == 'train' and not has_weights:
+        raise InputError(
+            f'{cfg.filename}: {cfg.model.type} has no weights to train; evaluate it with '
+            'tools/test.py'
+        )
+    if method == 'test' and has_weights and not cfg.get('load_from'):
+        raise InputError(
+            f'{cfg.filename}: {cfg.model.type} has weights and there is no checkpoint of them; '
+            'give one: tools/test.py CONFIG CHECKPOINT'
+        )
     with building_errors_are_input_errors(cfg):
         getattr(runner, method)()

@@ -21,12 +21,13 @@ from retrievers import (
     padded,
     pair_samples,
     predict,
-    registered_retrievers,
+    registered,
     rows_of,
     sequences_of,
 )
 from tiny_corpus import MAX_CLIPS, packed, random_inputs, raw_inputs
 
+from reloclnet_mm.models.base import CorpusRetriever
 from reloclnet_mm.models.data_preprocessors import MomentDataPreprocessor
 from reloclnet_mm.retrieval.similarity import video_scores
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
@@ -38,7 +39,7 @@ def config(request):
 
 
 def test_every_registered_retriever_is_tested_here():
-    assert {type(build(config)).__name__ for config in CONFIGS} == registered_retrievers()
+    assert {type(build(config)).__name__ for config in CONFIGS} == registered(CorpusRetriever)
 
 
 @pytest.mark.parametrize('streams', [BOTH, VIDEO, SUBTITLE])

@@ -9,7 +9,7 @@ import torch
 from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
 from reloclnet_mm.datasets.transforms.loading import CountClips
-from reloclnet_mm.datasets.transforms.processing import MomentToSpan, PoolClips
+from reloclnet_mm.datasets.transforms.processing import CountTimedRows, MomentToSpan, PoolClips
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import DATASETS
@@ -204,3 +204,22 @@ def test_half_precision_features_are_packed_as_float32(corpus_folder):
     assert packed['inputs']['video'].dtype == torch.float32
     np.testing.assert_array_equal(packed['inputs']['video'], rows.astype(np.float32))
     assert packed['inputs']['video'].shape == (5, CHANNELS['video'])
+
+
+def test_rows_with_times_of_their_own_are_counted():
+    clips = dict(times=np.array([[0, 2.5], [2, 8], [8, 8]]), subtitle=np.ones((3, 4)))
+    results = CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))
+    assert (results['num_clips'], results['seconds_per_clip']) == (3, 3.0)
+
+
+@pytest.mark.parametrize(
+    ('clips', 'found'),
+    [
+        (dict(subtitle=np.ones((3, 4))), 'no times'),
+        (dict(times=np.ones((3, 4))), r'times \(3, 4\)'),
+        (dict(times=np.array([[0.0, 1.0], [5.0, 4.0]])), r'times \(2, 2\)'),
+    ],
+)
+def test_rows_without_usable_times_are_refused(clips, found):
+    with pytest.raises(InputError, match=f"video 'v': found {found} .* expected 'times' with"):
+        CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))

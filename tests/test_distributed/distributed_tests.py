@@ -24,6 +24,8 @@ SETTINGS = {
     'whole, nms': {'model.test_cfg.nms_iou': 0.5},
     'sharded, nms': {'model.test_cfg.nms_iou': 0.5, 'test_cfg.shard_corpus': True},
     'sharded, few videos': {'model.test_cfg.num_videos': 1, 'test_cfg.shard_corpus': True},
+    # Torch refuses to wrap such a model for several processes.
+    'whole, chance': {'model': dict(_delete_=True, type='Chance', seed=1)},
     'whole, few videos': {'model.test_cfg.num_videos': 1},
 }
 

@@ -92,6 +92,17 @@ def test_a_corpus_spread_over_processes_has_the_lists_of_a_whole_one(
 
 
 @pytest.mark.slow
+def test_models_without_weights_have_the_same_lists_in_several_processes(tmp_path):
+    found = {}
+    for processes in (1, 2):
+        launch(processes, 'untrained_processes', tmp_path / 'found.json')
+        found[processes] = json.loads((tmp_path / 'found.json').read_text())
+    assert found[1].keys() == found[2].keys()
+    for config, lists in found[1].items():
+        assert_same_lists(found[2][config], lists)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('sizes', [(3, 3), (5, 2), (3, 1, 2)])
 def test_negatives_of_all_processes_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
     launch(len(sizes), 'contrasted_processes', tmp_path / 'found.pth', *sizes)

@@ -5,36 +5,51 @@ import re
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_corpus import CONFIG, FILES, tiny_config, tiny_model
+from tiny_corpus import CONFIG, FILES, files_of, tiny_config, tiny_model
 
 from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS, MODELS
 
-LOADERS = [f'{name}_dataloader' for name in ('train', 'val', 'val_corpus', 'test', 'test_corpus')]
+LOADERS = ('train', 'val', 'val_corpus', 'test', 'test_corpus')
 
 
-def run(folder, work_dir, loaders, dataset=(), model=()):
-    """Begin to train, and if that is let pass, to test."""
+def run(folder, work_dir, loader, setting):
+    """Begin to train or to test with a data set changed."""
     cfg = tiny_config(folder, work_dir)
-    for name in loaders:
-        cfg[name].dataset.merge(dict(dataset))
-    cfg.model.merge(dict(model))
+    cfg[f'{loader}_dataloader'].dataset.merge(setting)
     runner = Runner.from_cfg(cfg)
     runner.model.train_step = lambda *args, **others: pytest.fail('training began')
-    method = runner.train if {*loaders} & {*LOADERS[:3]} else runner.test
-    method()
+    (runner.test if loader.startswith('test') else runner.train)()
+
+
+def difference(folder, loader, setting=(), **model):
+    """What is said of a data set and a model."""
+    dataset = tiny_config(folder, 'unused')[f'{loader}_dataloader'].dataset
+    dataset.merge(dict(setting))
+    built = DATASETS.build(dict(dataset, _scope_='reloclnet_mm'))
+    return data_difference(MODELS.build(tiny_model(**model)), built)
+
+
+MISSPELT = dict(feature_files=dict(subtitel='sub.h5'))
 
 
 @pytest.mark.parametrize('loader', LOADERS)
+def test_no_step_is_made_with_a_data_set_that_contradicts_the_model(
+    corpus_folder, tmp_path, loader
+):
+    message = (
+        r"Dataset of .*: has feature_files of the streams \['subtitel', 'subtitle', 'video'\], and "
+        r"model\.streams is \['subtitle', 'video'\]; name the same streams in both"
+    )
+    with pytest.raises(InputError, match=message):
+        run(corpus_folder, tmp_path, loader, MISSPELT)
+
+
+@pytest.mark.parametrize('loader', ['train', 'val', 'val_corpus'])
 @pytest.mark.parametrize(
-    ('dataset', 'message'),
+    ('setting', 'message'),
     [
-        (
-            dict(feature_files=dict(subtitel='sub.h5')),
-            r"has feature_files of the streams \['subtitel', 'subtitle', 'video'\], and "
-            r"model\.streams is \['subtitle', 'video'\]; name the same",
-        ),
         (dict(max_clips=9), 'has max_clips=9, and the encoder of the model has 8 positions; give'),
         (dict(max_tokens=5), 'has max_tokens=5, and the encoder of the model has 4 positions'),
         (
@@ -42,35 +57,24 @@ def run(folder, work_dir, loaders, dataset=(), model=()):
             r'its query features are 7 wide.* model\.query_channels is 4; set channels',
         ),
     ],
-    ids=['streams', 'max_clips', 'max_tokens', 'query'],
 )
-def test_a_data_set_that_contradicts_the_model_is_named(
-    corpus_folder, tmp_path, loader, dataset, message
-):
-    with pytest.raises(InputError, match=rf'Dataset of .*{message}'):
-        run(corpus_folder, tmp_path, [loader], dataset)
+def test_sizes_that_differ_are_named(corpus_folder, loader, setting, message):
+    assert re.search(message, difference(corpus_folder, loader, setting))
 
 
-@pytest.mark.parametrize('loader', ['train_dataloader', 'val_corpus_dataloader'])
-def test_a_stream_of_another_width_is_named_with_its_position_columns(
-    corpus_folder, tmp_path, loader
-):
+@pytest.mark.parametrize('loader', ['train', 'val_corpus'])
+def test_a_stream_of_another_width_is_named_with_its_position_columns(corpus_folder, loader):
     message = r'video features are 11 wide, position.* model\.streams\.video is 8; set channels'
-    with pytest.raises(InputError, match=message):
-        run(corpus_folder, tmp_path, [loader], dict(channels=dict(video=9)))
+    assert re.search(message, difference(corpus_folder, loader, dict(channels=dict(video=9))))
 
 
 def test_a_model_with_more_positions_than_the_data_needs_is_no_error(corpus_folder):
-    cfg = tiny_config(corpus_folder, 'unused')
-    model = MODELS.build(
-        tiny_model(
-            query_encoder=dict(type='reloclnet_mm.QueryEncoder', max_tokens=99),
-            context_encoder=dict(type='reloclnet_mm.ContextEncoder', max_clips=99),
-        )
+    model = dict(
+        query_encoder=dict(type='reloclnet_mm.QueryEncoder', max_tokens=99),
+        context_encoder=dict(type='reloclnet_mm.ContextEncoder', max_clips=99),
     )
-    for name in LOADERS:
-        dataset = dict(cfg[name].dataset, _scope_='reloclnet_mm')
-        assert data_difference(model, DATASETS.build(dataset)) == ''
+    for loader in LOADERS:
+        assert difference(corpus_folder, loader, **model) == ''
 
 
 @pytest.mark.parametrize(
@@ -85,17 +89,17 @@ def test_a_model_with_more_positions_than_the_data_needs_is_no_error(corpus_fold
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else '',
 )
 def test_resident_features_are_those_of_the_data_set(corpus_folder, setting, message):
-    cfg = tiny_config(corpus_folder, 'unused')
     ours = Config.fromfile(CONFIG.with_name('relocl_tvr_resident.py'))
-    dataset = dict(cfg.train_dataloader.dataset, _scope_='reloclnet_mm')
-    dataset['pipeline'] = ours.train_dataloader.dataset.pipeline
-    shared = ('data_root', 'feature_files', 'channels', 'normalize', 'max_clips', 'max_tokens')
-    resident = dict(ours.model.data_preprocessor, **{name: dataset[name] for name in shared})
+    shared = files_of(corpus_folder)
+    del shared['clip_length']
+    resident = dict(ours.model.data_preprocessor, **shared)
     resident['type'] = 'reloclnet_mm.ResidentDataPreprocessor'
+    pipeline = dict(pipeline=ours.train_dataloader.dataset.pipeline)
 
-    def difference(**changes):
-        model = MODELS.build(tiny_model(data_preprocessor=resident | changes))
-        return data_difference(model, DATASETS.build(dataset))
+    def found(**changes):
+        return difference(
+            corpus_folder, 'train', pipeline, data_preprocessor=dict(resident, **changes)
+        )
 
-    assert difference() == ''
-    assert re.search(message, difference(**setting))
+    assert found() == ''
+    assert re.search(message, found(**setting))

@@ -3,15 +3,18 @@
 import re
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import mmengine.config.config as mmengine_config
 import pytest
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from tiny_corpus import tiny_config
 
 from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.engine.hooks.progress_log import ProgressLoggerHook
+from reloclnet_mm.engine.runner import AnyDeviceRunner
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.utils.cli import build_runner
 
@@ -174,3 +177,9 @@ class ConstantScoresHook(Hook):
             return (scores * 0, *others)
 
         runner.model.loss_ranking.register_forward_pre_hook(equal)
+
+
+def test_a_model_without_weights_is_not_wrapped_for_several_processes():
+    # torch refuses to wrap it.
+    model = torch.nn.Identity()
+    assert AnyDeviceRunner.wrap_model(SimpleNamespace(distributed=True), None, model) is model

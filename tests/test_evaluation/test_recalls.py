@@ -375,6 +375,16 @@ def test_chance_is_worked_by_hand_over_the_spans_that_the_model_answers():
     assert evaluate(config, [query], corpus, (2, 4))['chance/SVMR/R1@0.7'] == 33.33
 
 
+def test_chance_of_a_model_without_spans_is_told_of_videos_alone():
+    chance = METRICS.build(dict(type='reloclnet_mm.ChanceRecall', top_k=(1, 2)))
+    corpus = CorpusInfo(('a', 'b', 'c'), (7, 8, 9), (3, 4, 5), (1.0, 1.0, 1.0))
+    chance.dataset_meta = dict(corpus=corpus, span_limits=None)
+    truth = [(np.array(ids), np.zeros((len(ids), 2)), None) for ids in ([7], [8, 9, 9])]
+    found = chance.compute_metrics([dict(truth=x, own=None) for x in truth])
+    # One and two of three videos are right: (1/3 + 2/3) / 2 and (2/3 + 1) / 2.
+    assert found == {'VR/R1': 50.0, 'VR/R2': 83.33}
+
+
 def test_chance_counts_right_moments_in_several_videos():
     corpus = CorpusInfo(('a', 'b', 'c'), (1, 2, 3), (2, 2, 2), (1.0, 1.0, 1.0))
     query = sample(0, None, 1, [0.0, 1.0], [], [], [])

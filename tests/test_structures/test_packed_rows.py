@@ -193,3 +193,14 @@ def test_a_padded_batch_is_taken_as_it_is(generator):
     for name, expected in (('video', x), ('subtitle', y)):
         (block,) = packed.layout.split(packed.features[name])
         assert torch.equal(block, expected)
+
+
+@pytest.mark.parametrize('slack', [0, 0.3, 1])
+def test_means_are_over_the_valid_rows_of_each_sequence(slack):
+    layout, _ = RowLayout.pack([3, 1, 4, 2], slack)
+    rows = torch.arange(layout.num_rows * 2.0).view(-1, 2)
+    expected = [
+        rows[first : first + length].mean(0)
+        for first, length in zip(layout.first_rows, layout.lengths, strict=True)
+    ]
+    torch.testing.assert_close(layout.mean(rows), torch.stack(expected))

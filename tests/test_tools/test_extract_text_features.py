@@ -136,6 +136,46 @@ def test_sentences_are_written_by_video_name(run, data, encoder_dir, capsys):
     assert 'sub.jsonl, such as stranger, are not in the index: left out' in printed
 
 
+def test_a_row_a_sentence_is_written_with_its_times(run, data, encoder_dir, capsys):
+    run(*sentence_args(data, '--rows', 'sentences'))
+    features, times = read_all(data / 'sub.h5'), read_all(data / 'sub_times.h5')
+    encoder = TextEncoder(encoder_dir, max_tokens=40)
+    expected = [rows.mean(0) for rows in encoder.encode(['A man climbs.', 'The dog runs home'])]
+    np.testing.assert_allclose(features['v'], expected, atol=1e-5)
+    assert times['v'].tolist() == [[0.5, 1.5], [1.0, 4.0]]
+    # One row for the whole of a video without text.
+    assert features['silent'].tolist() == [[0.0] * WIDTH]
+    assert times['silent'].tolist() == [[0.0, 1.0]]
+    assert f'times of the sentences: {data / "sub_times.h5"}' in capsys.readouterr().out
+
+
+def test_sentences_of_later_videos_are_added_with_their_times(run, data, capsys):
+    (data / 'index.json').write_text(json.dumps({'val': INDEX['val']}))
+    write_lines(
+        data / 'sub.jsonl', [*SUBTITLES, {'vid_name': 'silent', 'sub': SUBTITLES[1]['sub']}]
+    )
+    run(*sentence_args(data, '--rows', 'sentences'))
+    before = read_all(data / 'sub.h5')
+    (data / 'index.json').write_text(json.dumps(INDEX))
+    run(*sentence_args(data, '--rows', 'sentences'))
+    after, times = read_all(data / 'sub.h5'), read_all(data / 'sub_times.h5')
+    assert before.keys() == {'silent'}
+    assert after.keys() == times.keys() == {'v', 'silent'}
+    assert (after['silent'] == before['silent']).all()
+    assert '1 videos in' in capsys.readouterr().out
+
+
+def test_rows_of_sentences_are_not_added_to_rows_of_clips(run, data):
+    run(*sentence_args(data))
+    with pytest.raises(SystemExit, match='rows not recorded there, sentences now'):
+        run(*sentence_args(data, '--rows', 'sentences'))
+
+
+def test_a_clip_length_for_rows_of_sentences_is_refused(run, data):
+    with pytest.raises(SystemExit, match=r'--clip-length 2\.0 with --rows sentences'):
+        run(*sentence_args(data, '--rows', 'sentences', '--clip-length', 2))
+
+
 def test_folder_of_subtitle_files_gives_the_same_features_as_jsonl(run, data):
     folder = data / 'subtitles'
     folder.mkdir()

@@ -66,6 +66,10 @@ def test_the_model_index_lists_every_config_by_its_name(configs, models):
 def test_the_model_index_repeats_the_settings_of_the_configs(configs, models):
     for name, model in models.items():
         cfg = Config.fromfile(configs[name])
+        if model['In Collection'] == 'Untrained':
+            assert (cfg.train_dataloader, cfg.get('train_cfg')) == (None, None)
+            assert model['Metadata']['Training Data'] == 'none'
+            continue
         assert model['Metadata']['Batch Size'] == cfg.train_dataloader.batch_size
         assert model['Metadata']['Epochs'] == cfg.train_cfg.max_epochs
 
@@ -88,6 +92,10 @@ def test_results_of_the_text_corpus_are_those_of_the_readme(repository, models):
     for name, cell in zip(names, cells(lines[row])[1:], strict=True):
         expected[name], expected[f'{name} std'] = (float(number) for number in cell.split('±'))
     assert metrics_of(models['relocl_anet_text']) == expected
+    for label, config in (('clip', 'nearest_clip'), ('sentence', 'nearest_sentence')):
+        (line,) = [x for x in lines if x.startswith(f'| nearest {label}, no training |')]
+        numbers = [float(cell) for cell in cells(line)[1:]]
+        assert metrics_of(models[f'{config}_anet_text']) == dict(zip(names, numbers, strict=True))
 
 
 def test_results_of_the_planted_corpus_are_those_of_the_readme(repository, models):
@@ -105,6 +113,8 @@ def test_results_of_the_planted_corpus_are_those_of_the_readme(repository, model
 
 def test_only_measured_configs_have_results_and_none_has_weights(models):
     assert {n for n, m in models.items() if 'Results' in m} == {
+        'nearest_clip_anet_text',
+        'nearest_sentence_anet_text',
         'relocl_anet_text',
         'relocl_planted',
     }

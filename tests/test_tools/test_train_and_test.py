@@ -212,6 +212,38 @@ def test_a_training_that_does_not_get_better_stops_early(folder):
     assert best.name.endswith('_epoch_1.pth')
 
 
+@pytest.fixture
+def untrained(folder):
+    """A config of a model without weights, on the planted corpus."""
+    path = folder / 'chance_planted.py'
+    path.write_text(
+        f"_base_ = '{CONFIG}'\nmodel = dict(_delete_=True, type='Chance')\n"
+        'train_dataloader = None\ntrain_cfg = None\noptim_wrapper = None\n'
+        'param_scheduler = None\n'
+    )
+    return path
+
+
+def test_a_model_without_weights_is_tested_without_a_checkpoint(untrained, folder):
+    printed = run_here(folder, 'test', untrained)
+    # Each video is ranked among all eight.
+    assert re.search(r'R@10 *\| +100\.00 \(100\.00\)|R@10 +100\.00 \(100\.00\)', printed)
+
+
+def test_a_model_with_weights_is_not_tested_without_a_checkpoint(folder):
+    printed = run_here(folder, 'test', CONFIG, status=1)
+    assert 'ReLoCLNet has weights and there is no checkpoint of them; give one' in printed
+
+
+def test_a_model_without_weights_is_not_trained(untrained, folder):
+    printed = run_here(folder, 'train', untrained, status=1)
+    assert 'chance_planted.py: has no train_cfg, so there is nothing to train' in printed
+    with_schedule = folder / 'chance_with_schedule.py'
+    with_schedule.write_text(f"_base_ = '{CONFIG}'\nmodel = dict(_delete_=True, type='Chance')\n")
+    printed = run_here(folder, 'train', with_schedule, status=1)
+    assert 'Chance has no weights to train; evaluate it with tools/test.py' in printed
+
+
 def test_missing_files_end_with_one_message_and_status_one(tmp_path):
     printed = run_here(tmp_path, 'test', 'absent.py', 'absent.pth', status=1)
     assert printed == ('error: absent.py: no such file; expected a config, such as relocl_tvr.py\n')

@@ -130,11 +130,12 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
     """
     settings = model_settings(state_dict, official)
     streams = ', '.join(f'{name}={width}' for name, width in settings.pop('streams').items())
+    max_clips = settings['context_encoder']['max_clips']
+    max_tokens = settings['query_encoder']['max_tokens']
     base = "_base_ = ['xml_tvr.py']"
     lines = []
     if 'query_encoder.blocks.1.output.weight' in state_dict:
         base = "_base_ = ['relocl_tvr_official.py']  # relocl_tvr.py: without the authors' defects"
-        max_clips = settings['context_encoder']['max_clips']
         lines = [f'    data_preprocessor=dict(pad_clips_to={max_clips}),']
     return '\n'.join(
         [
@@ -144,6 +145,9 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
             *(f'    {name}={value!r},' for name, value in settings.items()),
             *lines,
             ')',
+            f'data = dict(dataset=dict(max_clips={max_clips}, max_tokens={max_tokens}))',
+            *(f'{name}_dataloader = data' for name in ('train', 'val', 'val_corpus')),
+            *(f'{name}_dataloader = data' for name in ('test', 'test_corpus')),
         ]
     )
 

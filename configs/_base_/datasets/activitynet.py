@@ -1,9 +1,9 @@
 # ActivityNet Captions with features of the videos, one stream. See docs/data/activitynet.md.
-# video.h5: I3D, 1024 wide; C3D of the ActivityNet challenge is 500 wide. query.h5: RoBERTa, 768.
+# video.h5: C3D of the ActivityNet challenge, 500 wide; for I3D write 1024. query.h5: RoBERTa, 768.
 _base_ = 'dataloaders.py'
 
 data_root = 'data/activitynet/'
-channels = dict(video=1024, query=768)
+channels = dict(video=500, query=768)
 # Half of the videos are longer than 117 s, the longest has 746 s.
 max_clips = 128
 max_tokens = 40

@@ -8,6 +8,7 @@ from reloclnet_mm.datasets.transforms.loading import (
 )
 from reloclnet_mm.datasets.transforms.processing import (
     AppendTEF,
+    CountTimedRows,
     MomentToSpan,
     NormalizeFeatures,
     PoolClips,
@@ -16,6 +17,7 @@ from reloclnet_mm.datasets.transforms.processing import (
 __all__ = [
     'AppendTEF',
     'CountClips',
+    'CountTimedRows',
     'LoadClipFeatures',
     'LoadQueryFeatures',
     'MomentToSpan',

@@ -97,6 +97,42 @@ def _clip_length(length: int, results: Mapping[str, Any]) -> float:
 
 
 @TRANSFORMS.register_module()
+class CountTimedRows(BaseTransform):
+    """Note how many rows a video has whose times were loaded with them, such as sentences.
+
+    In the place of :class:`PoolClips`, where rows are no clips of equal length.
+
+    Required keys: ``clips``, ``video_name``, ``duration``. Added: ``num_clips``, the rows;
+    ``seconds_per_clip``, their mean share of the video.
+
+    Args:
+        times: Name of the times among the loaded streams: (L, 2), start and end in seconds.
+    """
+
+    def __init__(self, times: str = 'times') -> None:
+        self.times = times
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the numbers.
+
+        Raises:
+            InputError: There are no times, or they are no start and end.
+        """
+        times = results['clips'].get(self.times)
+        if times is None or times.shape[1] != 2 or not (times[:, 0] <= times[:, 1]).all():
+            found = 'no times' if times is None else f'times {times.shape}'
+            raise InputError(
+                f'video {results["video_name"]!r}: found {found} among the streams '
+                f'{sorted(results["clips"])}, expected {self.times!r} with start and end of each '
+                'row; load the file of times that tools/extract_text_features.py sentences --rows '
+                'sentences writes'
+            )
+        num_rows = len(times)
+        results.update(num_clips=num_rows, seconds_per_clip=results['duration'] / num_rows)
+        return results
+
+
+@TRANSFORMS.register_module()
 class NormalizeFeatures(BaseTransform):
     """L2-normalize the rows of what is loaded and the data set's ``normalize`` names.
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from numpy.typing import NDArray
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.chance import candidate_spans, mean_chance
 from reloclnet_mm.evaluation.metrics.truth import Truth, check_list, ground_truth
 from reloclnet_mm.evaluation.table import Cell, recall_cells, recall_name
 from reloclnet_mm.registry import METRICS
+from reloclnet_mm.structures.corpus import CorpusInfo
 from reloclnet_mm.utils.checks import check_count, check_number
 
 
@@ -19,7 +21,8 @@ class ChanceRecall(BaseMetric):
     """What a ranking drawn at random would reach, in closed form. In percent.
 
     Videos are drawn from the corpus, moments from all spans that the model may answer. The corpus
-    loops put both into ``dataset_meta``: ``corpus``, and ``span_limits`` (min_span, max_span).
+    loops put both into ``dataset_meta``: ``corpus``, and ``span_limits`` (min_span, max_span), None
+    for a model whose moments are no spans of clips: then only VR is reported.
 
     Args:
         top_k: The K.
@@ -60,7 +63,11 @@ class ChanceRecall(BaseMetric):
         Raises:
             InputError: No corpus loop ran the evaluation.
         """
-        candidates = self._candidates()
+        meta = self._meta()
+        if meta['span_limits'] is None:
+            counts = [len(set(result['truth'][0].tolist())) for result in results]
+            return self._video_recalls(counts, len(meta['corpus'].video_ids))
+        candidates = candidate_moments(meta['corpus'], *meta['span_limits'])
         videos, own, corpus = [], [], []
         for result in results:
             truth = Truth(*result['truth'])
@@ -76,10 +83,7 @@ class ChanceRecall(BaseMetric):
                 none = np.zeros(len(self.ious), int)
                 own.append((right.get(result['own'], none), len(candidates[result['own']])))
         total = sum(map(len, candidates.values()))
-        recalls = {
-            f'VR/{recall_name(k, None)}': mean_chance(videos, len(candidates), k)
-            for k in self.top_k
-        }
+        recalls = self._video_recalls(videos, len(candidates))
         for i, iou in enumerate(self.ious):
             for k in self.top_k:
                 name = recall_name(k, iou)
@@ -97,8 +101,12 @@ class ChanceRecall(BaseMetric):
             for cell in recall_cells(f'{self.prefix}/{task}', task, self.top_k, ious, True)
         ]
 
-    def _candidates(self) -> dict[int, np.ndarray]:
-        """The spans (S, 2) in seconds that may be answered in each video, by its id."""
+    def _video_recalls(self, num_right: list[int], num_videos: int) -> dict[str, float]:
+        return {
+            f'VR/{recall_name(k, None)}': mean_chance(num_right, num_videos, k) for k in self.top_k
+        }
+
+    def _meta(self) -> dict[str, Any]:
         meta = self.dataset_meta or {}
         if not {'corpus', 'span_limits'} <= meta.keys():
             raise InputError(
@@ -106,7 +114,19 @@ class ChanceRecall(BaseMetric):
                 "evaluate with val_cfg=dict(type='CorpusValLoop') and "
                 "test_cfg=dict(type='CorpusTestLoop')"
             )
-        info = meta['corpus']
-        spans = {n: candidate_spans(n, *meta['span_limits']) for n in set(info.num_clips)}
-        videos = zip(info.video_ids, info.num_clips, info.seconds_per_clip, strict=True)
-        return {video_id: spans[n] * seconds for video_id, n, seconds in videos}
+        return meta
+
+
+def candidate_moments(
+    corpus: CorpusInfo, min_span: int, max_span: int
+) -> dict[int, NDArray[np.float64]]:
+    """List the moments (S, 2) in seconds that may be answered in each video, by its id.
+
+    Args:
+        corpus: The videos.
+        min_span: Smallest j − i of a span (i, j).
+        max_span: Smallest j − i that is too long.
+    """
+    spans = {n: candidate_spans(n, min_span, max_span) for n in set(corpus.num_clips)}
+    videos = zip(corpus.video_ids, corpus.num_clips, corpus.seconds_per_clip, strict=True)
+    return {video_id: spans[n] * seconds for video_id, n, seconds in videos}
