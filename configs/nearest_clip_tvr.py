@@ -14,7 +14,7 @@ corpus_pipeline = [
     dict(type='PoolClips'),
     dict(type='PackMomentInputs'),
 ]
-data = dict(
+names = dict(
     feature_files=dict(
         _delete_=True, subtitle=_base_.feature_files.subtitle, query=_base_.feature_files.query
     ),
@@ -24,10 +24,10 @@ data = dict(
 model = dict(
     type='NearestClip',
     streams=dict(subtitle=_base_.channels.subtitle),
-    reader=dict(**_base_.train_reader, data_root=_base_.data_root),
+    reader=dict(**_base_.train_dataloader.dataset.reader, data_root=_base_.data_root),
 )
 train_dataloader = None
-val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **data))
-val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **data))
+val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **names))
+val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **names))
 test_dataloader = val_dataloader
 test_corpus_dataloader = val_corpus_dataloader

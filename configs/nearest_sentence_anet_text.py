@@ -13,7 +13,7 @@ feature_files = dict(
 )
 data = dict(feature_files=feature_files, channels=channels, max_tokens=64)
 
-# Features as they are: a query is the mean of its tokens, as a sentence is.
+# Tokens as they are: their mean is that of a sentence.
 query_pipeline = [dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')]
 corpus_pipeline = [
     dict(type='LoadClipFeatures'),
@@ -21,9 +21,10 @@ corpus_pipeline = [
     dict(type='PackMomentInputs'),
 ]
 
-model = dict(type='NearestSentence', streams=dict(subtitle=channels['subtitle']))
 train_dataloader = None
 val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **data))
 val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline, **data))
 test_dataloader = val_dataloader
 test_corpus_dataloader = val_corpus_dataloader
+
+model = dict(type='NearestSentence', streams=dict(subtitle=channels['subtitle']))

@@ -22,12 +22,15 @@ QUERIES = [(name, [5.0 * i, 5.0 * i + 10.0]) for name in DURATIONS for i in rang
 
 def write_data(cfg, folder):
     """Write the files of all data sets of a config, and let it read them from ``folder``."""
-    datasets = [cfg[name].dataset for name in LOADERS]
+    datasets = [cfg[name].dataset for name in LOADERS if cfg[name]]
     for dataset in datasets:
         dataset.data_root = str(folder)
         ANNOTATION[dataset.reader.type](folder, dataset.reader)
     if 'data_root' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.data_root = str(folder)
+    if 'reader' in cfg.model:
+        cfg.model.reader.data_root = str(folder)
+        ANNOTATION[cfg.model.reader.type](folder, cfg.model.reader)
     lengths, widths = {}, {}
     for dataset in datasets:
         for name, rows in num_rows(dataset).items():
@@ -36,7 +39,10 @@ def write_data(cfg, folder):
             widths[path] = dataset.channels[name]
     rng = np.random.default_rng(0)
     for path, rows in lengths.items():
-        write_file(path, {key: features(rng, n, widths[path]) for key, n in rows.items()})
+        arrays = {key: features(rng, n, widths[path]) for key, n in rows.items()}
+        if path.stem.endswith('_times'):
+            arrays = {key: np.sort(np.abs(x)) for key, x in arrays.items()}
+        write_file(path, arrays)
 
 
 def num_rows(dataset):

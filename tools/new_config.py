@@ -1,7 +1,7 @@
 """Look at a folder of own data, say what is in it, and write a short config for it.
 
-The folder holds train.jsonl and val.jsonl (docs/data/your_own.md), perhaps video2dur_idx.json, and
-feature files, which are told apart by their keys: query ids, or names of videos.
+The folder holds train.jsonl and val.jsonl (docs/data/your_own.md), perhaps video2dur_idx.json or
+val_videos.jsonl, and feature files, told apart by their keys: query ids, or names of videos.
 """
 
 import argparse
@@ -53,6 +53,8 @@ def readers_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         reader = dict(type='TVRReader', ann_file=f'{split}.jsonl')
         if (args.data / INDEX).is_file():
             reader |= dict(video_index=INDEX, split=split)
+        elif (args.data / f'{split}_videos.jsonl').is_file():
+            reader |= dict(video_index=f'{split}_videos.jsonl')
         readers[split] = reader
     return readers
 

@@ -362,11 +362,15 @@ def write_features(folder, reader, widths):
     return {name: f'{name}.h5' for name in widths}
 
 
-def steps(*names):
+def transforms(*names):
     return [dict(type=f'reloclnet_mm.{name}') for name in names]
 
 
-CLIP_STEPS = ('LoadClipFeatures', 'PoolClips', 'AppendTEF')
+LOAD_CLIPS = ('LoadClipFeatures', 'PoolClips', 'AppendTEF')
+PIPELINES = dict(
+    QueryDataset=transforms('LoadQueryFeatures', *LOAD_CLIPS, 'MomentToSpan', 'PackMomentInputs'),
+    CorpusDataset=transforms(*LOAD_CLIPS, 'PackMomentInputs'),
+)
 
 
 @pytest.mark.parametrize('layout', sorted(LAYOUTS.keys() - {'tvr_ranking'}))
@@ -375,12 +379,18 @@ def test_samples_with_features_of_the_usual_widths_pack(tmp_path, layout):
     widths = WIDTHS[layout]
     files = write_features(tmp_path, TASK_UTILS.build(config), widths)
     streams = files.keys() - {'query'}
-    common = dict(data_root=str(tmp_path), feature_files=files, channels=widths, reader=config)
-    common |= dict(clip_length=CLIP_LENGTH, max_clips=MAX_CLIPS)
-    train = steps('LoadQueryFeatures', *CLIP_STEPS, 'MomentToSpan', 'PackMomentInputs')
-    queries = DATASETS.build(dict(type='reloclnet_mm.QueryDataset', pipeline=train, **common))
-    search = steps(*CLIP_STEPS, 'PackMomentInputs')
-    corpus = DATASETS.build(dict(type='reloclnet_mm.CorpusDataset', pipeline=search, **common))
+    common = dict(
+        data_root=str(tmp_path),
+        feature_files=files,
+        channels=widths,
+        clip_length=CLIP_LENGTH,
+        max_clips=MAX_CLIPS,
+        reader=config,
+    )
+    queries, corpus = (
+        DATASETS.build(dict(type=f'reloclnet_mm.{kind}', pipeline=steps, **common))
+        for kind, steps in PIPELINES.items()
+    )
     queries.check_corpus(corpus)
     for sample in queries:
         truth = sample['data_samples']
@@ -404,7 +414,7 @@ def test_queries_of_tvr_ranking_pack_without_a_video(tmp_path):
             reader=config,
             data_root=str(tmp_path),
             feature_files=files,
-            pipeline=steps('LoadQueryFeatures', 'PackMomentInputs'),
+            pipeline=transforms('LoadQueryFeatures', 'PackMomentInputs'),
         )
     )
     gt = dataset[0]['data_samples'].gt

@@ -241,6 +241,8 @@ def runner(folder, work_dir, *, on_device, **settings):
         theirs = Config.fromfile(RESIDENT_CONFIG)
         for pipeline, chosen in zip(pipelines_of(cfg), pipelines_of(theirs), strict=True):
             pipeline[:] = chosen
+        for name in ('train', 'val', 'val_corpus', 'test', 'test_corpus'):
+            cfg[f'{name}_dataloader'].dataset.feature_files = PACKS
         cfg.model.data_preprocessor = theirs.model.data_preprocessor
         cfg.model.data_preprocessor.update(
             data_root=str(folder), channels=CHANNELS, max_tokens=MAX_TOKENS, max_clips=MAX_CLIPS

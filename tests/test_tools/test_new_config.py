@@ -157,6 +157,21 @@ def test_an_index_of_videos_with_splits_is_used_where_there_is_one(data):
     )
 
 
+def test_a_list_of_videos_of_a_split_is_used_where_there_is_one(data):
+    videos = [dict(vid_name='hen', duration=41.0), dict(vid_name='owl', duration=20.0)]
+    write_lines(data / 'val_videos.jsonl', videos)
+    write_stream(data, 'subtitle', dict(owl=4), clip_length=5.0)
+    printed, cfg = new_config(data)
+    dataset = cfg.val_corpus_dataloader.dataset
+    assert dataset.reader == dict(
+        type='TVRReader', ann_file='val.jsonl', video_index='val_videos.jsonl'
+    )
+    assert 'video_index' not in cfg.train_dataloader.dataset.reader
+    assert ['val', '2', '41', 's', '2', '2', '8.5', 's', '21%'] in [
+        line.split() for line in printed.splitlines()
+    ]
+
+
 def test_a_reader_of_another_layout(data):
     lines = [f'{name} {a} {b}##a {name}.' for name, ms in MOMENTS.items() for a, b in ms]
     (data / 'train.txt').write_text('\n'.join(lines[:4]))

@@ -92,7 +92,7 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
     def feature_settings(self) -> dict[str, Any]:
         """Return the settings that a data set of the same features must have too."""
         return dict(
-            feature_files=self.files,
+            feature_files={name: str(path) for name, path in self.files.items()},
             normalize=tuple(self.normalize),
             max_clips=self.max_clips,
             max_tokens=self.max_tokens,
