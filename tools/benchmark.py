@@ -42,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with input_errors_end_the_program():
         # Needs matplotlib, and says so.
-        from reloclnet_mm.benchmarking.benchmark import benchmark
+        from reloclnet_mm.benchmarking.run import run_benchmark
 
         try:
-            written = benchmark(
+            written = run_benchmark(
                 parse_rows(args.rows),
                 args.out,
                 threads=args.threads,

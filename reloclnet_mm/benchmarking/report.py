@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from reloclnet_mm.benchmarking.plots import Plotter
 from reloclnet_mm.benchmarking.reference import Protocol
-from reloclnet_mm.benchmarking.results import main_measures, p_between
+from reloclnet_mm.benchmarking.results import p_between
+from reloclnet_mm.benchmarking.scores import main_measures
 from reloclnet_mm.utils.fileio import write_json, write_text
 
 COST_COLUMNS = {
@@ -171,7 +172,7 @@ def html(results: Mapping[str, Any]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(quantity=quantity)
+    environment.filters.update(quantity=quantity, breakable=breakable)
     template = environment.from_string(
         files('reloclnet_mm.benchmarking').joinpath(_TEMPLATE).read_text('utf-8')
     )
@@ -190,6 +191,11 @@ def html(results: Mapping[str, Any]) -> str:
         legend=plotter.legend(),
         percent=percent_of,
     )
+
+
+def breakable(text: str) -> Markup:
+    """Escape a text and let lines break after underscores."""
+    return Markup('_<wbr>').join(text.split('_'))
 
 
 def percent_of(part: float, whole: float) -> float:

@@ -19,7 +19,6 @@ from reloclnet_mm.benchmarking.scores import (
     Measure,
     Scores,
     breakdowns,
-    main_measures,
     measures_of,
     recall_by_corpus_size,
     recall_by_k,
@@ -148,8 +147,8 @@ def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> lis
     shares = [x.costs['cpu_share'] for x in records if 'cpu_share' in x.costs]
     if min(shares, default=1) < BUSY:
         notes.append(
-            f'The machine was busy with other work: the process got {100 * min(shares):.0f}% of a '
-            'core while queries were timed. Its times are too long.'
+            'The machine was busy with other work while queries were timed: the process got less '
+            f'than {100 * BUSY:.0f}% of a core. Its times are too long.'
         )
     if len(row.entries) > 1:
         notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
@@ -193,6 +192,3 @@ def _two_best(
             order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
             return order[0], order[1]
     return None
-
-
-__all__ = ['SIGNIFICANT', 'main_measures', 'p_between', 'summarize']

@@ -17,7 +17,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.version import __version__
 
 
-def benchmark(
+def run_benchmark(
     rows: Sequence[Row],
     folder: Path,
     *,
