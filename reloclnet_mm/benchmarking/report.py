@@ -51,7 +51,9 @@ def write_report(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def shown_measures(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Choose the recalls of the main table: R@1, R@10 and R@100, or all if there are others."""
-    return [x for x in results['measures'] if x['top_k'] in _SHOWN_K] or results['measures']
+    if not set(_SHOWN_K) <= {x['top_k'] for x in results['measures']}:
+        return results['measures']
+    return [x for x in results['measures'] if x['top_k'] in _SHOWN_K]
 
 
 def task_of(measure: Mapping[str, Any]) -> str:
