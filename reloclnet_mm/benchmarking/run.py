@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reloclnet_mm.benchmarking.answers import Answers, answers_of, read_predictions
+from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
+from reloclnet_mm.benchmarking.predictions import read_predictions
 from reloclnet_mm.benchmarking.reference import Reference, check_same, read_reference
 from reloclnet_mm.benchmarking.report import write_report
 from reloclnet_mm.benchmarking.results import summarize
