@@ -34,7 +34,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help='two rows whose most different queries are shown (default: the two best)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.threads is not None and args.threads < 1:
+        parser.error(f'--threads {args.threads}: expected at least 1')
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,10 +45,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with input_errors_end_the_program():
         # Needs matplotlib, and says so.
-        from reloclnet_mm.benchmarking.benchmark import benchmark
+        from reloclnet_mm.benchmarking.run import run_benchmark
 
         try:
-            written = benchmark(
+            written = run_benchmark(
                 parse_rows(args.rows),
                 args.out,
                 threads=args.threads,

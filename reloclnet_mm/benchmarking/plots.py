@@ -98,7 +98,6 @@ class Plotter:
     def latency(self, rows: Iterable[tuple[str, float, Mapping[str, float]]], label: str) -> str:
         """Draw a recall with its interval against the latency of a query."""
         figure, axes = self._figure('', 'milliseconds a query (p50)', label)
-        latencies, tops = [], [0.1]
         for row, latency, recall in rows:
             value, low, high = recall['value'], recall['low'], recall['high']
             # Rounded recalls of few queries may lie a digit outside.
@@ -106,14 +105,11 @@ class Plotter:
             axes.errorbar(
                 [latency], [value], error, label=row, linestyle='none', **self.style_of(row)
             )
-            axes.annotate(row, (latency, value), xytext=(6, 4), textcoords='offset points')
-            latencies.append(latency)
-            tops.append(high)
         axes.set_xscale('log')
+        limits = axes.get_xlim()
         _label(axes, [m * 10.0**d for d in range(-3, 6) for m in (1, 2, 5)])
-        # Room for the names.
-        axes.set_xlim(min(latencies) / 1.6, max(latencies) * 5)
-        axes.set_ylim(0, 1.12 * max(tops))
+        axes.set_xlim(limits[0] / 1.5, limits[1] * 1.5)
+        axes.set_ylim(0, None)
         return self._svg(figure)
 
     def legend(self) -> list[tuple[str, str]]:

@@ -50,8 +50,9 @@ class Asked:
 
     @property
     def video(self) -> int:
-        """Place of its own video, or of that of the first right moment."""
-        return int(self.truth.video_ids[0]) if self.own_video is None else self.own_video
+        """Place of its own video, if that has a right moment, or of the first right moment's."""
+        right = self.truth.video_ids.tolist()
+        return self.own_video if self.own_video in right else right[0]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from reloclnet_mm.benchmarking.plots import Plotter
 from reloclnet_mm.benchmarking.reference import Protocol
-from reloclnet_mm.benchmarking.results import main_measures, p_between
+from reloclnet_mm.benchmarking.results import p_between
+from reloclnet_mm.benchmarking.scores import main_measures
 from reloclnet_mm.utils.fileio import write_json, write_text
 
 COST_COLUMNS = {
@@ -50,7 +51,9 @@ def write_report(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def shown_measures(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Choose the recalls of the main table: R@1, R@10 and R@100, or all if there are others."""
-    return [x for x in results['measures'] if x['top_k'] in _SHOWN_K] or results['measures']
+    if not set(_SHOWN_K) <= {x['top_k'] for x in results['measures']}:
+        return results['measures']
+    return [x for x in results['measures'] if x['top_k'] in _SHOWN_K]
 
 
 def task_of(measure: Mapping[str, Any]) -> str:
@@ -171,7 +174,7 @@ def html(results: Mapping[str, Any]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(quantity=quantity)
+    environment.filters.update(quantity=quantity, breakable=breakable)
     template = environment.from_string(
         files('reloclnet_mm.benchmarking').joinpath(_TEMPLATE).read_text('utf-8')
     )
@@ -190,6 +193,11 @@ def html(results: Mapping[str, Any]) -> str:
         legend=plotter.legend(),
         percent=percent_of,
     )
+
+
+def breakable(text: str) -> Markup:
+    """Escape a text and let lines break after underscores."""
+    return Markup('_<wbr>').join(text.split('_'))
 
 
 def percent_of(part: float, whole: float) -> float:

@@ -1,6 +1,6 @@
 """All numbers of a benchmark in one dict, which the report draws and JSON holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from reloclnet_mm.benchmarking.answers import Answers
 from reloclnet_mm.benchmarking.differences import Shown, most_different
-from reloclnet_mm.benchmarking.entries import Row
+from reloclnet_mm.benchmarking.entries import Entry, Row
 from reloclnet_mm.benchmarking.lists import TASKS
 from reloclnet_mm.benchmarking.reference import Reference
 from reloclnet_mm.benchmarking.rows import Record
@@ -19,7 +19,6 @@ from reloclnet_mm.benchmarking.scores import (
     Measure,
     Scores,
     breakdowns,
-    main_measures,
     measures_of,
     recall_by_corpus_size,
     recall_by_k,
@@ -37,8 +36,8 @@ BUSY = 0.8
 
 def summarize(
     rows: Sequence[Row],
-    answers: Mapping[str, Sequence[Answers]],
-    records: Mapping[str, Sequence[Record]],
+    read_answers: Callable[[Entry], Answers],
+    records: Mapping[Entry, Record],
     reference: Reference,
     differ: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -46,21 +45,36 @@ def summarize(
 
     Args:
         rows: The rows, in their order.
-        answers: Answers of the entries of each row, by its name.
-        records: Records of the entries of each row that was evaluated here, by its name.
+        read_answers: Returns the answers of an entry. They are large: no two are kept, but for the
+            two whose most different queries are shown.
+        records: Record of each entry that was evaluated here.
         reference: What rows are compared on.
         differ: Names of the rows whose most different queries are shown; None: the two best.
 
     Returns:
         Plain values that JSON can hold.
     """
-    scores = {row.name: [score(one, reference) for one in answers[row.name]] for row in rows}
+    scores: dict[str, list[Scores]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        for entry in row.entries:
+            answers = read_answers(entry)
+            scores.setdefault(row.name, []).append(score(answers, reference))
+            notes[row.name] = answers.notes
     measures = measures_of(reference.protocol)
     found = {
-        row.name: _row(row, scores[row.name], answers, records, measures, reference) for row in rows
+        row.name: _row(
+            row,
+            scores[row.name],
+            [records[entry] for entry in row.entries if entry in records],
+            notes[row.name],
+            recalls(scores[row.name], measures, reference.clusters),
+        )
+        for row in rows
     }
     pairs = significance(scores, measures, reference.clusters)
     pair = differ or _two_best(found, measures)
+    first = {row.name: row.entries[0] for row in rows}
     return dict(
         data=_data(reference),
         protocol=asdict(reference.protocol)
@@ -80,7 +94,7 @@ def summarize(
         corpus_size=recall_by_corpus_size(scores, reference),
         differences=pair
         and most_different(
-            *(Shown(name, answers[name][0], scores[name][0]) for name in pair), reference
+            *(Shown(name, read_answers(first[name]), scores[name][0]) for name in pair), reference
         ),
     )
 
@@ -102,19 +116,17 @@ def _data(reference: Reference) -> dict[str, Any]:
 def _row(
     row: Row,
     scores: Sequence[Scores],
-    answers: Mapping[str, Sequence[Answers]],
-    records: Mapping[str, Sequence[Record]],
-    measures: Sequence[Measure],
-    reference: Reference,
+    records: Sequence[Record],
+    notes: Sequence[str],
+    recalls_of_row: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own = records.get(row.name, ())
     return dict(
         name=row.name,
         entries=[str(entry) for entry in row.entries],
-        recalls=recalls(scores, measures, reference.clusters),
-        costs=_mean([record.costs for record in own]),
-        other=_mean([_others(record.metrics) for record in own]),
-        notes=[*_notes(row, own, scores), *answers[row.name][0].notes],
+        recalls=recalls_of_row,
+        costs=_mean([record.costs for record in records]),
+        other=_mean([_others(record.metrics) for record in records]),
+        notes=[*_notes(row, records, scores), *notes],
     )
 
 
@@ -148,8 +160,8 @@ def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> lis
     shares = [x.costs['cpu_share'] for x in records if 'cpu_share' in x.costs]
     if min(shares, default=1) < BUSY:
         notes.append(
-            f'The machine was busy with other work: the process got {100 * min(shares):.0f}% of a '
-            'core while queries were timed. Its times are too long.'
+            'The machine was busy with other work while queries were timed: the process got less '
+            f'than {100 * BUSY:.0f}% of a core. Its times are too long.'
         )
     if len(row.entries) > 1:
         notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
@@ -193,6 +205,3 @@ def _two_best(
             order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
             return order[0], order[1]
     return None
-
-
-__all__ = ['SIGNIFICANT', 'main_measures', 'p_between', 'summarize']

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -51,11 +50,15 @@ class Evaluated:
 
     Attributes:
         record: Numbers.
-        arrays: Ranked lists.
+        folder: Folder of its files.
     """
 
     record: Record
-    arrays: Arrays
+    folder: Path
+
+    def read_lists(self) -> Arrays:
+        """Read its ranked lists, which are large; see :mod:`~reloclnet_mm.benchmarking.lists`."""
+        return read_lists(self.folder / LISTS)
 
 
 def signature_of(cfg: Config, entry: Entry, threads: int | None) -> str:
@@ -192,7 +195,7 @@ def _run(job: Job, advance: Any) -> dict[str, Any]:
 
 def _is_finished(folder: Path, signature: str) -> bool:
     try:
-        _read(folder, signature)
+        _read(folder, signature).read_lists()
     except InputError:
         return False
     return True
@@ -200,6 +203,6 @@ def _is_finished(folder: Path, signature: str) -> bool:
 
 def _read(folder: Path, signature: str) -> Evaluated:
     record = read_json(folder / _RECORD, Record)
-    if record.signature != signature or not os.path.exists(folder / LISTS):
+    if record.signature != signature:
         raise InputError(f'{folder}: is of other settings; remove it')
-    return Evaluated(record, read_lists(folder / LISTS))
+    return Evaluated(record, folder)

@@ -83,16 +83,21 @@ def measures_of(protocol: Protocol) -> list[Measure]:
 
 
 def score(answers: Answers, reference: Reference) -> Scores:
-    """Find the rank of the first right answer to each query."""
+    """Find the rank of the first right answer to each query.
+
+    SVMR is left out where a query does not name its own video.
+    """
+    known = all(query.own_video is not None for query in reference.queries)
+    tasks = {task: x for task, x in answers.tasks.items() if known or task != 'SVMR'}
     ranks: dict[tuple[str, float | None], NDArray] = {}
-    for task, ranked in answers.tasks.items():
+    for task, ranked in tasks.items():
         if task == 'VR':
             ranks['VR', None] = _video_ranks(ranked, reference)
             continue
         found = _moment_ranks(task, ranked, reference)
         ranks |= {(task, iou): x for iou, x in zip(reference.protocol.ious, found, strict=True)}
-    listed = answers.tasks['VR'].videos.shape[1] if 'VR' in answers.tasks else 0
-    return Scores(ranks, {task: x.limit for task, x in answers.tasks.items()}, listed)
+    listed = tasks['VR'].videos.shape[1] if 'VR' in tasks else 0
+    return Scores(ranks, {task: x.limit for task, x in tasks.items()}, listed)
 
 
 def _video_ranks(ranked: Ranked, reference: Reference) -> NDArray:

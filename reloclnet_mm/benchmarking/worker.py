@@ -61,6 +61,7 @@ def work(job: Job, pipe: Connection) -> None:
     Sends ``('queries', count)`` after each batch, and at the end ``('record', dict)``,
     ``('input error', text)`` or ``('failed', text)``.
     """
+    warnings.filterwarnings('ignore')
     try:
         pipe.send(('record', evaluate(job, lambda count: pipe.send(('queries', count)))))
     except InputError as error:
@@ -81,7 +82,6 @@ def evaluate(job: Job, advance: Callable[[int], None]) -> dict[str, Any]:
     Returns:
         ``metrics``, what its own evaluator reports; ``costs``; and ``machine``.
     """
-    warnings.filterwarnings('ignore')
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     cfg = config_of(job.entry)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reloclnet_mm.benchmarking.answers import NO_PLACE, answers_of, read_predictions
+from reloclnet_mm.benchmarking.answers import NO_PLACE, answers_of
 from reloclnet_mm.benchmarking.lists import NO_VIDEO
+from reloclnet_mm.benchmarking.predictions import read_predictions
 from reloclnet_mm.benchmarking.scores import measures_of, score
 from reloclnet_mm.errors import InputError
 
@@ -119,6 +120,7 @@ def change(submission, **keys):
             r"VR: answers 8 queries, 0 of the 8 .*'108' is not among them.*same split",
         ),
         (lambda x: change(x, VR=[*x['VR'], x['VR'][0]]), '1 are answered twice'),
+        (lambda x: change(x, video2idx=dict.fromkeys('efgh', 0)), 'gives two videos one number'),
         (
             lambda x: change(
                 x, video2idx={'elsewhere': 0, **dict(list(x['video2idx'].items())[1:])}

@@ -45,7 +45,7 @@ def test_a_finished_row_is_not_evaluated_again(own, runs, tmp_path, capfd):
     (again,) = evaluated([own], tmp_path / 'rows')
     assert runs == [own]
     assert again.record == first.record
-    assert again.arrays.keys() == first.arrays.keys()
+    assert again.read_lists().keys() == first.read_lists().keys()
     printed, shown = capfd.readouterr()
     assert '1 of 1 evaluations are finished already' in printed
     assert '8 of 8 queries' in shown
@@ -118,7 +118,7 @@ def test_the_signature_does_not_follow_where_logs_go_or_the_path_of_the_weights(
 @pytest.mark.slow
 def test_a_row_has_a_process_of_its_own_and_its_error_is_one_message(own, tmp_path):
     (found,) = evaluated([own], tmp_path / 'rows')
-    assert found.arrays['query_ids'].shape == (8,)
+    assert found.read_lists()['query_ids'].shape == (8,)
     (path,) = (tmp_path / 'rows').glob('*/row.json')
     assert json.loads(path.read_text())['costs']['peak_memory_mb'] > 50
     Path(own.checkpoint).write_bytes(b'nothing')

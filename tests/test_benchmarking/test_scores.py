@@ -72,6 +72,12 @@ def test_svmr_counts_right_moments_of_the_own_video_alone(reference, answers):
     assert found.ranks['VCMR', 0.5].tolist() == [1]
 
 
+def test_svmr_is_left_out_where_a_query_names_no_video(reference, answers):
+    queries = (replace(reference.queries[0], own_video=None), *reference.queries[1:])
+    found = score(answers, replace(reference, queries=queries))
+    assert {task for task, _ in found.ranks} == {'VR', 'VCMR'} == set(found.limits)
+
+
 def test_each_pair_is_tested_and_corrected_for_all_pairs_of_the_measure():
     rng, clusters = np.random.default_rng(0), np.arange(60) // 2
     rows = {name: [of_ranks(rng.integers(1, 4, 60))] for name in 'abc'}

@@ -3,17 +3,14 @@
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_benchmark import write_entry
 from tiny_corpus import REPOSITORY, tiny_config
 from tool_processes import run_here, run_tool, tool_process
-
-sys.path.append(str(REPOSITORY / 'tests/test_benchmarking'))
-from small_benchmark import write_entry
 
 CORPUS = [
     *('--num-train-videos', 24, '--num-val-videos', 16, '--num-test-videos', 2),

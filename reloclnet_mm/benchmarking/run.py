@@ -5,19 +5,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reloclnet_mm.benchmarking.answers import Answers, answers_of, read_predictions
-from reloclnet_mm.benchmarking.costs import describe_machine
+from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
+from reloclnet_mm.benchmarking.predictions import read_predictions
 from reloclnet_mm.benchmarking.reference import Reference, check_same, read_reference
 from reloclnet_mm.benchmarking.report import write_report
 from reloclnet_mm.benchmarking.results import summarize
-from reloclnet_mm.benchmarking.rows import Record, evaluate_entries
+from reloclnet_mm.benchmarking.rows import evaluate_entries
 from reloclnet_mm.benchmarking.worker import config_of
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.version import __version__
 
 
-def benchmark(
+def run_benchmark(
     rows: Sequence[Row],
     folder: Path,
     *,
@@ -47,7 +47,7 @@ def benchmark(
     entries = list(dict.fromkeys(entry for row in rows for entry in row.entries))
     reference, own = read_references(entries)
     # Files that cannot be used are found before hours of evaluation.
-    answers: dict[Entry, Answers] = {
+    predictions = {
         entry: read_predictions(entry.path, reference) for entry in entries if not entry.is_config
     }
     models = [entry for entry in entries if entry.is_config]
@@ -58,19 +58,18 @@ def benchmark(
         hours=reference.hours,
         threads=threads,
     )
-    records: dict[Entry, Record] = {}
-    for entry, found in zip(models, evaluated, strict=True):
-        records[entry] = found.record
-        answers[entry] = answers_of(found.arrays, own[entry], reference, str(entry))
-    results = summarize(
-        rows,
-        {row.name: [answers[entry] for entry in row.entries] for row in rows},
-        {row.name: [records[x] for x in row.entries if x in records] for row in rows},
-        reference,
-        differ,
+    by_entry = dict(zip(models, evaluated, strict=True))
+
+    def read_answers(entry: Entry) -> Answers:
+        if entry in predictions:
+            return predictions[entry]
+        return answers_of(by_entry[entry].read_lists(), own[entry], reference, str(entry))
+
+    records = {entry: found.record for entry, found in by_entry.items()}
+    results = summarize(rows, read_answers, records, reference, differ)
+    made = dict(
+        command=shlex.join(sys.argv), version=__version__, machine=evaluated[0].record.machine
     )
-    machine = evaluated[0].record.machine if evaluated else describe_machine()
-    made = dict(command=shlex.join(sys.argv), version=__version__, machine=machine)
     return write_report(dict(results, made=made), folder)
 
 
