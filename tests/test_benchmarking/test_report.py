@@ -94,7 +94,9 @@ def test_json_holds_all_rows_recalls_and_pairs(results):
     assert first['recalls']['VR/R1']['sd'] == 0
     assert first['other']['mAP/all'] == pytest.approx(12.345)
     tasks = ('VR/', 'SVMR/', 'VCMR/')
-    assert [name for name in first['other'] if name.startswith(tasks)] == ['VR/SumR']
+    assert {name.rpartition('/')[2] for name in first['other'] if name.startswith(tasks)} == {
+        'SumR'
+    }
     assert (lists['costs'], lists['other']) == ({}, {})
     pairs = {(x['a'], x['b']) for x in results['significance'] if x['measure'] == 'SVMR/R1@0.5'}
     assert pairs == {(EVIL, 'grounding'), (EVIL, 'lists'), ('grounding', 'lists')}
