@@ -7,6 +7,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
+# Chosen among 20, 40, 80 and 160 on queries of training videos.
 alpha = 80.0
 
 model = dict(

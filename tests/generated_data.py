@@ -20,6 +20,21 @@ DURATIONS = dict(a=25.0, b=30.0, c=30.0)
 QUERIES = [(name, [5.0 * i, 5.0 * i + 10.0]) for name in DURATIONS for i in range(2)]
 
 
+def small(cfg, work_dir):
+    """A config in one process, with a quiet console."""
+    loading = dict(num_workers=0, persistent_workers=False)
+    changes = dict(
+        work_dir=str(work_dir),
+        experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
+        model=dict(test_cfg=dict(num_videos=3)),
+        visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
+        log_level='WARNING',
+        **{name: loading for name in LOADERS if cfg[name]},
+    )
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
 def write_data(cfg, folder):
     """Write the files of all data sets of a config, and let it read them from ``folder``."""
     datasets = [cfg[name].dataset for name in LOADERS if cfg[name]]

@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from generated_data import LOADERS, write_data
+from generated_data import LOADERS, small, write_data
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -19,21 +19,6 @@ CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
 TRAINED = [path for path in CONFIGS if 'train_dataloader = None' not in path.read_text()]
 UNTRAINED = sorted({*CONFIGS} - {*TRAINED})
 BATCH_SIZE = 3
-
-
-def small(cfg, work_dir):
-    """A config in one process, with a quiet console."""
-    loading = dict(num_workers=0, persistent_workers=False)
-    changes = dict(
-        work_dir=str(work_dir),
-        experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
-        model=dict(test_cfg=dict(num_videos=3)),
-        visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
-        log_level='WARNING',
-        **{name: loading for name in LOADERS if cfg[name]},
-    )
-    cfg.merge_from_dict(changes)
-    return cfg
 
 
 @pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)

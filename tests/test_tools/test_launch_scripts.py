@@ -142,3 +142,19 @@ def test_a_missing_argument_ends_a_script_with_one_message(call, tmp_path, scrip
 @pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh'])
 def test_a_failure_of_the_launcher_is_the_scripts(call, script):
     call(script, 'c.py', '1', 'x', status=7, RECORDED_STATUS='7')
+
+
+def test_the_script_of_the_results_trains_each_seed_and_compares_all_rows(call, tmp_path):
+    recorder = RECORDER.replace('> "$RECORD.arguments"', '>> "$RECORD.arguments"')
+    (tmp_path / 'bin' / 'python').write_text(recorder)
+    call('reproduce_anet_text.sh', 'out')
+    lines = (tmp_path / 'record.arguments').read_text().splitlines()
+    train, benchmark = (str(TOOLS / name) for name in ('train.py', 'benchmark.py'))
+    models = sorted({line for line in lines[: lines.index(benchmark)] if line.endswith('.py')})
+    models.remove(train)
+    assert lines.count(train) == 3 * len(models)
+    rows = lines[lines.index(benchmark) + 1 :]
+    names = [row.partition('.py')[0].rpartition('/')[2] for row in rows[:-2]]
+    assert {model.rpartition('/')[2].removesuffix('.py') for model in models} < set(names)
+    assert all((REPOSITORY / 'configs' / f'{name}.py').is_file() for name in names)
+    assert rows[-2:] == ['--out', 'out/report']
