@@ -24,7 +24,7 @@ names = dict(
 model = dict(
     type='NearestClip',
     streams=dict(subtitle=_base_.channels.subtitle),
-    reader=dict(**_base_.train_dataloader.dataset.reader, data_root=_base_.data_root),
+    reader=dict(**_base_.train_reader, data_root=_base_.data_root),
 )
 train_dataloader = None
 val_dataloader = dict(dataset=dict(pipeline=query_pipeline, **names))

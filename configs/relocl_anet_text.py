@@ -11,8 +11,8 @@ embed_dims = 256
 # Chosen among 20, 40 and 80 on queries of training videos.
 alpha = 80.0
 
-# Moments cover a third of their video, so any span may be answered. Training is short: no dropout
-# inside, contrastive and span losses that weigh more than on TVR.
+# Moments cover a third of their video, so spans of any length may be answered. Training is short:
+# no dropout inside, contrastive and span losses that weigh more than on TVR.
 model = dict(
     streams=_base_.streams,
     query_channels=_base_.channels.query,

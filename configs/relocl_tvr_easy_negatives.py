@@ -1,4 +1,5 @@
-# Ablation: ranking negatives from all videos of the batch to the end.
+# Ablation: no hard negatives; those of the ranking loss are drawn from all videos of the batch
+# throughout training.
 _base_ = 'relocl_tvr.py'
 
-custom_hooks = _base_.custom_hooks[1:]
+custom_hooks = [_base_.early_stopping, _base_.recall_table]

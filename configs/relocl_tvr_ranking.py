@@ -5,7 +5,7 @@ _base_ = [
     '_base_/models/reloclnet.py',
     '_base_/datasets/tvr_ranking.py',
     '_base_/evaluation/ranking.py',
-    '_base_/schedules/bert_adam.py',
+    '_base_/schedules/bert_adam_ranking.py',
     '_base_/default_runtime.py',
 ]
 
@@ -16,8 +16,4 @@ model = dict(
     context_encoder=dict(max_clips=_base_.max_clips),
 )
 
-train_cfg = dict(max_epochs=25)
-monitor = 'VCMR/NDCG20@0.5'
-default_hooks = dict(checkpoint=dict(save_best=monitor))
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].update(monitor=monitor)
+default_hooks = dict(checkpoint=dict(save_best=_base_.monitor))

@@ -1,6 +1,6 @@
 # XML on ActivityNet Captions as text, one stream; trained as relocl_anet_text.py is.
 _base_ = [
-    '_base_/models/xml.py',
+    '_base_/models/xml_one_stream.py',
     '_base_/datasets/anet_text.py',
     '_base_/evaluation/corpus.py',
     '_base_/schedules/bert_adam_short.py',
@@ -15,8 +15,7 @@ model = dict(
     query_channels=_base_.channels.query,
     dropout=0.0,
     query_encoder=dict(max_tokens=_base_.max_tokens),
-    context_encoder=dict(num_blocks=3, max_clips=_base_.max_clips),
-    span_head=dict(type='StreamSpanHead'),
+    context_encoder=dict(max_clips=_base_.max_clips),
     loss_span=dict(loss_weight=0.2),
     test_cfg=dict(alpha=alpha, min_span=1, max_span=_base_.max_clips),
 )

@@ -1,6 +1,6 @@
 # XML on Charades-STA, one stream; see docs/data/charades.md. Not trained yet.
 _base_ = [
-    '_base_/models/xml.py',
+    '_base_/models/xml_one_stream.py',
     '_base_/datasets/charades.py',
     '_base_/evaluation/corpus.py',
     '_base_/schedules/bert_adam.py',
@@ -12,7 +12,6 @@ model = dict(
     streams=_base_.streams,
     query_channels=_base_.channels.query,
     query_encoder=dict(max_tokens=_base_.max_tokens),
-    context_encoder=dict(num_blocks=3, max_clips=_base_.max_clips),
-    span_head=dict(type='StreamSpanHead'),
+    context_encoder=dict(max_clips=_base_.max_clips),
     test_cfg=dict(min_span=2, max_span=32),
 )

@@ -1,6 +1,6 @@
 # XML on QVHighlights, one stream; see docs/data/qvhighlights.md. Not trained yet.
 _base_ = [
-    '_base_/models/xml.py',
+    '_base_/models/xml_one_stream.py',
     '_base_/datasets/qvhighlights.py',
     '_base_/evaluation/qvhighlights.py',
     '_base_/schedules/bert_adam.py',
@@ -12,8 +12,7 @@ model = dict(
     streams=_base_.streams,
     query_channels=_base_.channels.query,
     query_encoder=dict(max_tokens=_base_.max_tokens),
-    context_encoder=dict(num_blocks=3, max_clips=_base_.max_clips),
-    span_head=dict(type='StreamSpanHead'),
+    context_encoder=dict(max_clips=_base_.max_clips),
     # Other windows of a query are no negatives.
     loss_ranking=dict(other_positives='ignored'),
     test_cfg=dict(min_span=1, max_span=_base_.max_clips),

@@ -25,7 +25,7 @@ train_reader = dict(type='QVHighlightsReader', ann_file='highlight_train_release
 # The answers of the test split are not public.
 val_reader = dict(type='QVHighlightsReader', ann_file='highlight_val_release.jsonl')
 
-# No query has more windows than these.
+# No training query has more windows.
 train_dataloader = dict(dataset=dict(reader=train_reader, max_positives=24, **data))
 val_dataloader = dict(dataset=dict(reader=val_reader, **data))
 val_corpus_dataloader = dict(dataset=dict(reader=val_reader, **data))

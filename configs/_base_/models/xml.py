@@ -5,8 +5,7 @@ num_heads = 4
 dropout = 0.1
 span_kernel_size = 5
 
-# Two streams. With one there are three blocks, and each stream has a span head of its own:
-# context_encoder=dict(num_blocks=3), span_head=dict(type='StreamSpanHead').
+# Two streams; xml_one_stream.py has what differs with one.
 model = dict(
     type='XML',
     data_preprocessor=dict(type='MomentDataPreprocessor'),

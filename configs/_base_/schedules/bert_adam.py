@@ -33,16 +33,17 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='BertLinearLR', warmup=warmup, by_epoch=True, convert_to_iter_based=True)
 ]
-custom_hooks = [
-    dict(type='HardNegativeHook', begin=hard_negatives_begin, pool_size=hard_negatives_pool),
-    dict(
-        type='EarlyStoppingHook',
-        monitor='VCMR/R1@0.5+0.7',
-        rule='greater',
-        patience=patience,
-        # At 0 mmengine takes an equal score for a better one; recalls are rounded to 0.01.
-        min_delta=0.005,
-    ),
-    dict(type='RecallTableHook'),
-]
+hard_negatives = dict(
+    type='HardNegativeHook', begin=hard_negatives_begin, pool_size=hard_negatives_pool
+)
+early_stopping = dict(
+    type='EarlyStoppingHook',
+    monitor='VCMR/R1@0.5+0.7',
+    rule='greater',
+    patience=patience,
+    # At 0 mmengine takes an equal score for a better one; recalls are rounded to 0.01.
+    min_delta=0.005,
+)
+recall_table = dict(type='RecallTableHook')
+custom_hooks = [hard_negatives, early_stopping, recall_table]
 auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -17,5 +17,6 @@ optim_wrapper = dict(
         }
     ),
 )
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(begin=0)
+hard_negatives = _base_.hard_negatives
+hard_negatives.update(begin=0)
+custom_hooks = [hard_negatives, _base_.early_stopping, _base_.recall_table]
