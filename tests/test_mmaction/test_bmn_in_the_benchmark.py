@@ -59,7 +59,7 @@ def test_bmn_has_svmr_from_its_proposals_and_empty_cells_elsewhere(tmp_path):
     with h5py.File(tmp_path / 'captions/query.h5', 'w') as file:
         for name in videos:
             for i in range(2):
-                file[f'{name}#{i}'] = rng.standard_normal((3, 8), dtype=np.float32)
+                file[f'val#{name}#{i}'] = rng.standard_normal((3, 8), dtype=np.float32)
     rows = ['ours.py', 'bmn.py:work_dir/epoch_1.pth']
     run_tool(tmp_path, 'benchmark', *rows, '--out', 'out')
     ours, bmn = json.loads((tmp_path / 'out/report.json').read_text())['rows']
