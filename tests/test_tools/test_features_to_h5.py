@@ -187,6 +187,34 @@ def save_words(path, rows):
     path.with_suffix('.csv').write_text('f0,f1\n1,two\n')
 
 
+def save_row_of(first):
+    def save(path, rows):
+        path.with_suffix('.csv').write_text(f'{first},2\n3,4\n')
+
+    return save
+
+
+def save_damaged_row(path, rows):
+    """Write a compressed array whose first byte names no kind of compressed block."""
+    file = path.with_suffix('.npz')
+    np.savez_compressed(file, features=rows)
+    content = bytearray(file.read_bytes())
+    header = (
+        30 + int.from_bytes(content[26:28], 'little') + int.from_bytes(content[28:30], 'little')
+    )
+    content[header] |= 0b110
+    file.write_bytes(content)
+
+
+def save_encrypted(path, rows):
+    """Write an array that is marked as encrypted."""
+    file = path.with_suffix('.npz')
+    np.savez(file, features=rows)
+    content = bytearray(file.read_bytes())
+    content[content.rindex(b'PK\x01\x02') + 8] |= 1
+    file.write_bytes(content)
+
+
 def save_empty(path, rows):
     path.with_suffix('.npy').write_bytes(b'')
 
@@ -209,6 +237,10 @@ def save_texts(path, rows):
         (save_objects, r'a.npy: found no array of numbers that can be read (Object arrays cannot'),
         (save_damaged, 'a.npz: found no array of numbers that can be read ('),
         (save_words, 'a.csv: found no array of numbers that can be read ('),
+        (save_row_of('nan'), 'a.csv: found NaN or infinity in row 0'),
+        (save_row_of('-inf'), 'a.csv: found NaN or infinity in row 0'),
+        (save_damaged_row, 'a.npz: found no array of numbers that can be read (Error -3'),
+        (save_encrypted, 'a.npz: found no array of numbers that can be read ('),
         (save_empty, 'a.npy: found no array of numbers that can be read ('),
         (save_cube, 'a.npy: found an array of shape (2, 3, 4), expected (rows, channels)'),
         (save_nan, 'a.npy: found NaN or infinity in row 0'),
