@@ -144,6 +144,22 @@ def test_a_stopped_run_goes_on_and_new_videos_are_added(tmp_path):
     assert 'made with other settings: clip_length 2.0 there, 1.5 now' in message
 
 
+def test_a_run_with_other_sources_or_options_adds_nothing(tmp_path):
+    for folder, name in (('old', 'a'), ('new', 'b')):
+        (tmp_path / folder).mkdir()
+        write_folder(tmp_path / folder / 'clip', {f'v_{name}': arrays(6)[name]}, save_npy)
+    options = ('--clip-length', 2, '--remove-prefix', 'v_')
+    convert(tmp_path, 'old/clip', *options, '--normalize')
+    before = (tmp_path / 'out.h5').read_bytes()
+    message = convert(tmp_path, 'new/clip', *options, '--normalize', status=1)
+    assert 'other settings: sources old/clip there, new/clip now. Use the same' in message
+    message = convert(tmp_path, 'old/clip', '--clip-length', 2, '--normalize', status=1)
+    assert 'other settings: removed_prefix v_ there, not set now. Use' in message
+    message = convert(tmp_path, 'old/clip', *options, status=1)
+    assert 'other settings: normalized each source there, not set now. Use' in message
+    assert (tmp_path / 'out.h5').read_bytes() == before
+
+
 def test_rows_that_divide_a_video_become_clips_of_a_length(tmp_path):
     clips = {'v_uqiMw7tQ1Cc': 100, 'v_bXdq2zI1Ms0': 100, 'v_stranger': 100}
     rows = arrays(4, clips=clips)
@@ -161,6 +177,7 @@ def test_rows_that_divide_a_video_become_clips_of_a_length(tmp_path):
         v_uqiMw7tQ1Cc=28, v_bXdq2zI1Ms0=37
     )
     assert_written(tmp_path, expected, clip_length=2.0, resampled='by duration')
+    assert FeatureFile(tmp_path / 'out.h5').attributes['reader'] == 'ActivityNetCaptionsReader'
     assert '1 names are not in the list of videos: left out; 0 videos of the list' in printed
 
 
