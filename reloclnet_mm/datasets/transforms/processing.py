@@ -70,12 +70,12 @@ def _clip_length(length: int, results: Mapping[str, Any]) -> float:
     """Return the seconds of a clip, by the data set or the feature files, and check them."""
     clip_length, duration = results['clip_length'], results.get('duration')
     for path, recorded in results.get('recorded_clip_lengths', {}).items():
-        if clip_length is None and 0 < recorded < math.inf:
+        if clip_length is None:
             clip_length = recorded
-        elif clip_length in (None, 'even') or not math.isclose(recorded, clip_length, rel_tol=1e-6):
+        elif clip_length == 'even' or not math.isclose(recorded, clip_length, rel_tol=1e-6):
             raise InputError(
                 f'{path}: was made with clip_length {recorded} s, and the data set or the other '
-                f'stream has {clip_length!r}, expected one positive length; leave clip_length out '
+                f'stream has {clip_length!r}, expected one length; leave clip_length out '
                 'of the data set, and give it files of one clip length'
             )
     if clip_length is None or (clip_length == 'even' and not duration):
