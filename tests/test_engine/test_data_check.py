@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_corpus import CONFIG, FILES, files_of, tiny_config, tiny_model
 
+from reloclnet_mm.datasets.transforms import AppendTEF, LoadClipFeatures
 from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import DATASETS, MODELS
@@ -44,6 +45,47 @@ def test_no_step_is_made_with_a_data_set_that_contradicts_the_model(
     )
     with pytest.raises(InputError, match=message):
         run(corpus_folder, tmp_path, loader, MISSPELT)
+
+
+def repeated(dataset):
+    return dict(type='mmengine.RepeatDataset', times=2, dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        repeated,
+        lambda x: dict(type='mmengine.ConcatDataset', datasets=[x, x]),
+        lambda x: dict(type='mmengine.ConcatDataset', datasets=[repeated(x)]),
+    ],
+    ids=['repeated', 'joined', 'nested'],
+)
+def test_a_data_set_within_a_wrapper_is_compared_too(corpus_folder, tmp_path, wrap):
+    cfg = tiny_config(corpus_folder, tmp_path)
+    loader = cfg.train_dataloader
+    loader.dataset.merge(dict(max_clips=9))
+    loader.dataset = wrap(loader.dataset.to_dict())
+    with pytest.raises(InputError, match=r'QueryDataset of .*: has max_clips=9'):
+        Runner.from_cfg(cfg).train()
+
+
+class OwnLoading(LoadClipFeatures):
+    """Loading of a user, who derives from ours."""
+
+
+class OwnPositions(AppendTEF):
+    """Positions of a user, who derives from ours."""
+
+
+def test_steps_derived_from_ours_count_as_ours(corpus_folder):
+    dataset = tiny_config(corpus_folder, 'unused').train_dataloader.dataset
+    dataset.merge(dict(channels=dict(video=9)))
+    built = DATASETS.build(dict(dataset, _scope_='reloclnet_mm'))
+    own = {LoadClipFeatures: OwnLoading, AppendTEF: OwnPositions}
+    for step in built.pipeline.transforms:
+        step.__class__ = own.get(type(step), type(step))
+    found = data_difference(MODELS.build(tiny_model()), built)
+    assert 'its video features are 11 wide' in found
 
 
 @pytest.mark.parametrize('loader', ['train', 'val', 'val_corpus'])
