@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.transforms import AppendTEF, LoadClipFeatures
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.checks import wrong_width
 from reloclnet_mm.features.rows import TEF_CHANNELS
 from reloclnet_mm.registry import HOOKS
 from reloclnet_mm.utils.models import bare_model
@@ -86,12 +87,7 @@ def _width_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     expected = dict(model.context_encoder.in_channels, query=model.query_encoder.in_channels)
     for name, width in _widths(model, dataset).items():
         if width != expected[name]:
-            setting = 'query_channels' if name == 'query' else f'streams.{name}'
-            return (
-                f'its {name} features are {width} wide, position columns included, and model.'
-                f'{setting} is {expected[name]}; set channels of the data set and model.{setting} '
-                'to the width of your features, two more where AppendTEF appends its columns'
-            )
+            return f'its {wrong_width(name, width, expected[name])}'
     return ''
 
 
