@@ -181,6 +181,16 @@ def test_rows_that_divide_a_video_become_clips_of_a_length(tmp_path):
     assert '1 names are not in the list of videos: left out; 0 videos of the list' in printed
 
 
+def test_a_second_list_of_videos_adds_its_videos(tmp_path):
+    clips = arrays(4)
+    write_folder(tmp_path / 'even', clips, save_npy)
+    for name, duration in (('a', 4.0), ('b', 6.0)):
+        write_lines(tmp_path / f'{name}.jsonl', [dict(vid_name=name, duration=duration)])
+        convert(tmp_path, 'even', '--clip-length', 2, '--resample', f'{name}.jsonl')
+    expected = dict(a=resample_rows(clips['a'], 4.0, 2.0), b=resample_rows(clips['b'], 6.0, 2.0))
+    assert_written(tmp_path, expected, resampled='by duration', reader='TVRReader')
+
+
 def test_names_that_the_list_of_videos_has_not_are_shown(tmp_path):
     write_folder(tmp_path / 'clip', arrays(4), save_npy)
     write_lines(tmp_path / 'videos.jsonl', [dict(vid_name='x_a', duration=9)])
