@@ -19,7 +19,7 @@ from reloclnet_mm.extraction.extraction import (
 )
 from reloclnet_mm.extraction.subtitles import TimedSentence, read_subtitles
 from reloclnet_mm.extraction.text import TextEncoder
-from reloclnet_mm.features.writer import FeatureWriter
+from reloclnet_mm.features.writer import FeatureWriter, source_setting
 from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.progress import counted
@@ -102,10 +102,14 @@ def times_path(out: Path) -> Path:
 
 
 def write_times(
-    subtitles: dict[str, list[TimedSentence]], durations: dict[str, float], path: Path
+    subtitles: dict[str, list[TimedSentence]],
+    durations: dict[str, float],
+    source: Path,
+    path: Path,
 ) -> None:
     """Write start and end of each sentence in seconds."""
-    out = FeatureWriter(path, {'kind': 'sentence times'}, 'float32')
+    settings = {'kind': 'sentence times', 'source': source_setting([source], path)}
+    out = FeatureWriter(path, settings, 'float32')
     missing = out.missing(durations)
     if missing:
         times = {n: sentence_times(subtitles.get(n, ()), durations[n]) for n in missing}
@@ -121,10 +125,11 @@ def run_sentences(args: argparse.Namespace) -> None:
     subtitles = read_subtitles(args.source)
     report_coverage(subtitles, durations, clip_length, args.source)
     if clip_length is None:
-        write_times(subtitles, durations, times_path(args.out))
+        write_times(subtitles, durations, args.source, times_path(args.out))
     encoder = make_encoder(args)
     rows = {'rows': 'sentences'} if clip_length is None else {'clip_length': clip_length}
-    settings = {'kind': 'sentences', **rows, 'pool': args.pool}
+    source = source_setting([args.source], args.out)
+    settings = {'kind': 'sentences', 'source': source, **rows, 'pool': args.pool}
     out = FeatureWriter(args.out, settings | encoder_settings(encoder), args.dtype)
     names = out.missing(durations)
     print(f'{len(durations) - len(names)} videos in {args.out} already')

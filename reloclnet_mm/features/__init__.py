@@ -4,9 +4,15 @@ from pathlib import Path
 
 from reloclnet_mm.features.h5 import FeatureFile
 from reloclnet_mm.features.packed import PackedFeatures
-from reloclnet_mm.features.reading import FeatureReader
+from reloclnet_mm.features.reading import FeatureReader, recorded_clip_length
 
-__all__ = ['FeatureFile', 'FeatureReader', 'PackedFeatures', 'open_features']
+__all__ = [
+    'FeatureFile',
+    'FeatureReader',
+    'PackedFeatures',
+    'open_features',
+    'recorded_clip_length',
+]
 
 
 def open_features(path: str | Path, channels: int | None = None) -> FeatureReader:

@@ -31,6 +31,21 @@ def check_shape(where: str, shape: tuple[int, ...], channels: int | None = None)
         )
 
 
+def wrong_width(name: str, found: int, expected: int) -> str:
+    """Return the message about features of another width than the model was built for.
+
+    Args:
+        name: ``query`` or a stream.
+        found: Width that the model gets, position columns included.
+        expected: Width that it was built for.
+    """
+    return (
+        f'{name} features are {found} wide and the model was built for {expected}: set channels '
+        'of the data set to the width of your features, and query_channels or streams of the '
+        'model to the same, two more where AppendTEF appends its columns'
+    )
+
+
 def check_values(where: str, rows: np.ndarray) -> None:
     """Refuse NaN, infinity, and rows too long for float32.
 

@@ -1,6 +1,7 @@
 """Reading features as other programs leave them: a file a video, or groups in an h5 file."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.checks import check_shape, check_values
 from reloclnet_mm.features.h5 import FeatureFile
 
-_NUMPY_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+# RuntimeError: an encrypted or otherwise unknown entry of a zip file.
+_NUMPY_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class H5Source:
@@ -118,5 +128,14 @@ def _load(path: Path, array: str | None) -> np.ndarray:
 
 def _read_text(path: Path) -> np.ndarray:
     with path.open(encoding='utf-8') as lines:
-        has_titles = not lines.readline().lstrip(' +-.')[:1].isdigit()
+        has_titles = not any(map(_is_number, lines.readline().split(',')))
     return np.loadtxt(path, np.float32, delimiter=',', skiprows=int(has_titles), ndmin=2)
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text is a number; nan and inf are, as in a row of damaged features."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import numpy as np
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.checks import check_values
+from reloclnet_mm.utils.checks import check_number
 
 Opened = TypeVar('Opened')
 Setting = str | int | float
@@ -93,6 +94,31 @@ class FeatureReader(ABC, Generic[Opened]):
 
     def __del__(self) -> None:
         self.close()
+
+
+def recorded_clip_length(reader: FeatureReader) -> float | None:
+    """Return the seconds of a clip that the attribute ``clip_length`` of features tells.
+
+    Args:
+        reader: The features of a stream.
+
+    Returns:
+        Seconds; None: there is no such attribute, as where rows are no clips of one length.
+
+    Raises:
+        InputError: It is no positive, finite number.
+    """
+    recorded = reader.attributes.get('clip_length')
+    if recorded is None:
+        return None
+    try:
+        check_number('clip_length', recorded, above=0)
+    except ValueError as error:
+        raise InputError(
+            f'{reader.path}: attribute {error}; set it to the seconds of a clip, or remove it, or '
+            'extract the features again'
+        ) from error
+    return float(recorded)
 
 
 def no_such_features(path: Path) -> InputError:

@@ -26,7 +26,8 @@ class FeatureWriter:
 
     Args:
         path: The h5 file: one array a key, settings as attributes of the root.
-        settings: What the features depend on. Existing features of other settings are refused.
+        settings: What the features depend on. Existing features are refused where one has another
+            value, is missing, or is set in addition.
         dtype: Type of the values in the file, ``float32`` or ``float16``.
     """
 
@@ -118,11 +119,11 @@ class FeatureWriter:
 
     def _read_keys(self, path: Path) -> list[str]:
         file = FeatureFile(path)
-        found = file.attributes
+        found, given = file.attributes, self.settings
         differing = [
-            f'{name} {found.get(name, "not recorded")} there, {value} now'
-            for name, value in self.settings.items()
-            if found.get(name) != value
+            f'{name} {found.get(name, "not recorded")} there, {given.get(name, "not set")} now'
+            for name in {**given, **found}
+            if found.get(name) != given.get(name)
         ]
         if differing:
             raise InputError(
@@ -130,6 +131,21 @@ class FeatureWriter:
                 f'choose another output, or remove {self.path} and {self.parts_dir}'
             )
         return file.keys()
+
+
+def source_setting(sources: Iterable[Path], out: Path) -> str:
+    """Return where features come from, as a setting of :class:`FeatureWriter`.
+
+    Args:
+        sources: Files or folders.
+        out: The h5 file that is written.
+
+    Returns:
+        Their paths as seen from the folder of ``out``: two sources of one name differ, and a
+        folder that holds sources and file can be moved.
+    """
+    folder = out.resolve().parent
+    return ' '.join(Path(os.path.relpath(path.resolve(), folder)).as_posix() for path in sources)
 
 
 def _copy_new_keys(part: Path, target: h5py.File) -> None:

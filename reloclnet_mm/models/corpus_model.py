@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.checks import wrong_width
 from reloclnet_mm.retrieval.moment_search import MomentFinder
 from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
 from reloclnet_mm.retrieval.sharding import CorpusIndex
@@ -251,8 +252,4 @@ def check_width(name: str, features: Tensor, expected: int) -> None:
         InputError: They have one.
     """
     if features.shape[-1] != expected:
-        raise InputError(
-            f'{name} features are {features.shape[-1]} wide and the model was built for '
-            f'{expected}: set query_channels or streams in the model config to the width of your '
-            'features, two more where AppendTEF appends its columns'
-        )
+        raise InputError(wrong_width(name, features.shape[-1], expected))

@@ -107,12 +107,7 @@ class NearestClip(NearestRow):
         """Length of a moment: a share of its video, or seconds."""
         if self.moment_length is not None:
             return self.moment_length
-        median = median_moment(self.reader, self.relative)
-        unit = 'of its video' if self.relative else 's'
-        print_log(
-            f'{self.reader["ann_file"]}: the median moment takes {median:.4g} {unit}', 'current'
-        )
-        return median
+        return median_moment(self.reader, self.relative)
 
     def moment_search(self, corpus: EncodedCorpus) -> RowSearch:
         """Make the search, where each clip is a moment of the usual length."""
@@ -144,6 +139,10 @@ class NearestSentence(NearestRow):
         super().__init__(**settings)
         self.times = times
 
+    def encoding(self) -> str:
+        """Name the streams and the times."""
+        return f'{super().encoding()}, times {self.times!r}'
+
     def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
         """Return sentences as unit vectors, and ``times`` (R, 2) in seconds."""
         (times,) = streams_of(inputs['clips'], {self.times: 2}).values()
@@ -159,7 +158,7 @@ class NearestSentence(NearestRow):
 
 
 def median_moment(reader: dict, relative: bool) -> float:
-    """Compute the median length of the moments of an annotation.
+    """Compute the median length of the moments of an annotation, and log it.
 
     Args:
         reader: Config of its reader.
@@ -183,4 +182,7 @@ def median_moment(reader: dict, relative: bool) -> float:
             f'{annotation.ann_file}: no query has a moment, and the median of their lengths is '
             'needed; give the annotation of training, or moment_length'
         )
-    return float(np.median(lengths))
+    median = float(np.median(lengths))
+    unit = 'of its video' if relative else 's'
+    print_log(f'{annotation.ann_file}: the median moment takes {median:.4g} {unit}', 'current')
+    return median

@@ -9,7 +9,12 @@ import torch
 from tiny_corpus import CHANNELS, corpus_dataset, edit_features, query_dataset
 
 from reloclnet_mm.datasets.transforms.loading import CountClips
-from reloclnet_mm.datasets.transforms.processing import CountTimedRows, MomentToSpan, PoolClips
+from reloclnet_mm.datasets.transforms.processing import (
+    CountTimedRows,
+    MomentToSpan,
+    NormalizeFeatures,
+    PoolClips,
+)
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import DATASETS
@@ -206,9 +211,14 @@ def test_half_precision_features_are_packed_as_float32(corpus_folder):
     assert packed['inputs']['video'].shape == (5, CHANNELS['video'])
 
 
+def timed(clips, **others):
+    files = dict(times='t.h5', subtitle='s.h5')
+    return dict(video_name='v', duration=9.0, feature_files=files, clips=clips, **others)
+
+
 def test_rows_with_times_of_their_own_are_counted():
     clips = dict(times=np.array([[0, 2.5], [2, 8], [8, 8]]), subtitle=np.ones((3, 4)))
-    results = CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))
+    results = CountTimedRows().transform(timed(clips))
     assert (results['num_clips'], results['seconds_per_clip']) == (3, 3.0)
 
 
@@ -222,4 +232,30 @@ def test_rows_with_times_of_their_own_are_counted():
 )
 def test_rows_without_usable_times_are_refused(clips, found):
     with pytest.raises(InputError, match=f"video 'v': found {found} .* expected 'times' with"):
-        CountTimedRows().transform(dict(video_name='v', duration=9.0, clips=clips))
+        CountTimedRows().transform(timed(clips))
+
+
+@pytest.mark.parametrize('row', [(3, 10.1), (-0.1, 2), (2000, 4000)])
+def test_rows_outside_their_video_are_refused(row):
+    clips = dict(times=np.array([[0, 9.9], row]))
+    found = rf't\.h5: video .v.: found a row from {row[0]} to {row[1]} s, expected .* its 9 s'
+    with pytest.raises(InputError, match=found):
+        CountTimedRows().transform(timed(clips))
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_times_are_never_normalized(order):
+    steps = [CountTimedRows(), NormalizeFeatures()][::order]
+    rows = np.array([[0, 2], [2, 4]], np.float32)
+
+    def run(normalize):
+        results = timed(dict(times=rows, subtitle=rows + 1), normalize=normalize)
+        for step in steps:
+            results = step.transform(results)
+        return results['clips']
+
+    clips = run(('subtitle',))
+    np.testing.assert_array_equal(clips['times'], rows)
+    np.testing.assert_array_equal(clips['subtitle'], normalize_rows(rows + 1))
+    with pytest.raises(InputError, match=r't\.h5: found NormalizeFeatures .* set normalize'):
+        run(('subtitle', 'times'))

@@ -1,12 +1,13 @@
 import multiprocessing
 import resource
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.writer import FeatureWriter
+from reloclnet_mm.features.writer import FeatureWriter, source_setting
 
 SETTINGS = {'kind': 'queries', 'encoder': 'x', 'max_tokens': 64, 'clip_length': 1.5}
 
@@ -137,6 +138,22 @@ def test_other_settings_are_refused_by_name(path, finished):
     assert 'clip_length 1.5 there, 2.0 now' in message
     assert 'dtype float32 there, float16 now' in message
     assert 'encoder' not in message
+
+
+def test_a_setting_that_the_file_has_and_the_run_has_not_is_refused(path):
+    FeatureWriter(path, SETTINGS, 'float32').write({'1': rows(1)})
+    fewer = {name: SETTINGS[name] for name in ('kind', 'encoder', 'max_tokens')}
+    with pytest.raises(InputError, match=r'settings: clip_length 1\.5 there, not set now'):
+        FeatureWriter(path, fewer, 'float32')
+
+
+def test_sources_are_named_as_seen_from_the_file(tmp_path, monkeypatch):
+    (tmp_path / 'data').mkdir()
+    monkeypatch.chdir(tmp_path)
+    sources = [Path('data/a'), tmp_path / 'b/c']
+    assert source_setting(sources, Path('data/out.h5')) == 'a ../b/c'
+    monkeypatch.chdir(tmp_path / 'data')
+    assert source_setting([Path('a'), Path('../b/c')], Path('out.h5')) == 'a ../b/c'
 
 
 def test_file_of_another_origin_is_refused(path):

@@ -10,6 +10,7 @@ from retrievers import CLIPS, TOKENS, ask, build_untrained, encode, untrained_in
 from tiny_corpus import packed
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.models import nearest
 from reloclnet_mm.models.nearest import NearestClip, NearestSentence, median_moment
 from reloclnet_mm.retrieval.sharding import merge_moments, merge_videos
 
@@ -143,6 +144,20 @@ def test_the_median_is_that_of_the_moments_or_of_their_shares(reader):
         assert median_moment(reader, relative=False) == 4
         # 2 / 8, 4 / 90, 9 / 90
         assert median_moment(reader, relative=True) == pytest.approx(0.1)
+
+
+def test_the_median_is_logged_with_the_whole_path_of_the_annotation(reader, monkeypatch):
+    said = []
+    monkeypatch.setattr(nearest, 'print_log', lambda text, logger: said.append(text))
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        median_moment(reader, relative=False)
+    assert said == [f'{reader["data_root"]}/train.jsonl: the median moment takes 4 s']
+
+
+def test_an_encoded_corpus_belongs_to_the_times_of_its_sentences():
+    first, second = (build_untrained(MODELS[1], times=x).checksum() for x in ('times', 'late'))
+    assert first != second
+    assert first == build_untrained(MODELS[1]).checksum()
 
 
 def test_an_index_takes_the_length_from_the_annotation(reader):

@@ -111,6 +111,7 @@ def test_file_records_what_made_it(run, data, encoder_dir):
     with h5py.File(data / 'sub.h5') as file:
         assert dict(file.attrs) == {
             'kind': 'sentences',
+            'source': 'sub.jsonl',
             'encoder': str(encoder_dir),
             'width': WIDTH,
             'max_tokens': 40,
@@ -169,6 +170,20 @@ def test_rows_of_sentences_are_not_added_to_rows_of_clips(run, data):
     run(*sentence_args(data))
     with pytest.raises(SystemExit, match='rows not recorded there, sentences now'):
         run(*sentence_args(data, '--rows', 'sentences'))
+
+
+def test_sentences_of_other_subtitles_are_not_added(run, data):
+    write_lines(data / 'other.jsonl', SUBTITLES)
+    times = data / 'sub_times.h5'
+    for rows in ('clips', 'sentences'):
+        run(*sentence_args(data, '--rows', rows))
+        with pytest.raises(SystemExit, match=r'source sub\.jsonl there, other\.jsonl now'):
+            run(*sentence_args(data, '--rows', rows, source='other.jsonl'))
+        before = times.read_bytes() if times.exists() else b''
+        (data / 'sub.h5').unlink()
+    with pytest.raises(SystemExit, match=r'sub_times\.h5: .* source sub\.jsonl there'):
+        run(*sentence_args(data, '--rows', 'sentences', source='other.jsonl'))
+    assert times.read_bytes() == before
 
 
 def test_a_clip_length_for_rows_of_sentences_is_refused(run, data):

@@ -144,6 +144,22 @@ def test_a_stopped_run_goes_on_and_new_videos_are_added(tmp_path):
     assert 'made with other settings: clip_length 2.0 there, 1.5 now' in message
 
 
+def test_a_run_with_other_sources_or_options_adds_nothing(tmp_path):
+    for folder, name in (('old', 'a'), ('new', 'b')):
+        (tmp_path / folder).mkdir()
+        write_folder(tmp_path / folder / 'clip', {f'v_{name}': arrays(6)[name]}, save_npy)
+    options = ('--clip-length', 2, '--remove-prefix', 'v_')
+    convert(tmp_path, 'old/clip', *options, '--normalize')
+    before = (tmp_path / 'out.h5').read_bytes()
+    message = convert(tmp_path, 'new/clip', *options, '--normalize', status=1)
+    assert 'other settings: sources old/clip there, new/clip now. Use the same' in message
+    message = convert(tmp_path, 'old/clip', '--clip-length', 2, '--normalize', status=1)
+    assert 'other settings: removed_prefix v_ there, not set now. Use' in message
+    message = convert(tmp_path, 'old/clip', *options, status=1)
+    assert 'other settings: normalized each source there, not set now. Use' in message
+    assert (tmp_path / 'out.h5').read_bytes() == before
+
+
 def test_rows_that_divide_a_video_become_clips_of_a_length(tmp_path):
     clips = {'v_uqiMw7tQ1Cc': 100, 'v_bXdq2zI1Ms0': 100, 'v_stranger': 100}
     rows = arrays(4, clips=clips)
@@ -161,7 +177,18 @@ def test_rows_that_divide_a_video_become_clips_of_a_length(tmp_path):
         v_uqiMw7tQ1Cc=28, v_bXdq2zI1Ms0=37
     )
     assert_written(tmp_path, expected, clip_length=2.0, resampled='by duration')
+    assert FeatureFile(tmp_path / 'out.h5').attributes['reader'] == 'ActivityNetCaptionsReader'
     assert '1 names are not in the list of videos: left out; 0 videos of the list' in printed
+
+
+def test_a_second_list_of_videos_adds_its_videos(tmp_path):
+    clips = arrays(4)
+    write_folder(tmp_path / 'even', clips, save_npy)
+    for name, duration in (('a', 4.0), ('b', 6.0)):
+        write_lines(tmp_path / f'{name}.jsonl', [dict(vid_name=name, duration=duration)])
+        convert(tmp_path, 'even', '--clip-length', 2, '--resample', f'{name}.jsonl')
+    expected = dict(a=resample_rows(clips['a'], 4.0, 2.0), b=resample_rows(clips['b'], 6.0, 2.0))
+    assert_written(tmp_path, expected, resampled='by duration', reader='TVRReader')
 
 
 def test_names_that_the_list_of_videos_has_not_are_shown(tmp_path):
@@ -187,6 +214,34 @@ def save_words(path, rows):
     path.with_suffix('.csv').write_text('f0,f1\n1,two\n')
 
 
+def save_row_of(first):
+    def save(path, rows):
+        path.with_suffix('.csv').write_text(f'{first},2\n3,4\n')
+
+    return save
+
+
+def save_damaged_row(path, rows):
+    """Write a compressed array whose first byte names no kind of compressed block."""
+    file = path.with_suffix('.npz')
+    np.savez_compressed(file, features=rows)
+    content = bytearray(file.read_bytes())
+    header = (
+        30 + int.from_bytes(content[26:28], 'little') + int.from_bytes(content[28:30], 'little')
+    )
+    content[header] |= 0b110
+    file.write_bytes(content)
+
+
+def save_encrypted(path, rows):
+    """Write an array that is marked as encrypted."""
+    file = path.with_suffix('.npz')
+    np.savez(file, features=rows)
+    content = bytearray(file.read_bytes())
+    content[content.rindex(b'PK\x01\x02') + 8] |= 1
+    file.write_bytes(content)
+
+
 def save_empty(path, rows):
     path.with_suffix('.npy').write_bytes(b'')
 
@@ -209,6 +264,10 @@ def save_texts(path, rows):
         (save_objects, r'a.npy: found no array of numbers that can be read (Object arrays cannot'),
         (save_damaged, 'a.npz: found no array of numbers that can be read ('),
         (save_words, 'a.csv: found no array of numbers that can be read ('),
+        (save_row_of('nan'), 'a.csv: found NaN or infinity in row 0'),
+        (save_row_of('-inf'), 'a.csv: found NaN or infinity in row 0'),
+        (save_damaged_row, 'a.npz: found no array of numbers that can be read (Error -3'),
+        (save_encrypted, 'a.npz: found no array of numbers that can be read ('),
         (save_empty, 'a.npy: found no array of numbers that can be read ('),
         (save_cube, 'a.npy: found an array of shape (2, 3, 4), expected (rows, channels)'),
         (save_nan, 'a.npy: found NaN or infinity in row 0'),

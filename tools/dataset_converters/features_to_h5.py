@@ -1,9 +1,9 @@
 """Gather features of clips or of queries into the h5 file of a stream.
 
 A source is a folder with a file a video or query (.npy, .npz, or .csv as mmaction2's features for
-BMN), or an h5 file, also with a group a video. Several sources are put side by side: a row has the
-columns of all. A run that was stopped continues where it was when started again with the same
-arguments.
+BMN), or an h5 file (one array or one group for each video or query). Several sources are put side
+by side: a row has the columns of all. A run that was stopped continues where it was when started
+again with the same arguments.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import numpy as np
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.annotations import read_video_durations
 from reloclnet_mm.features.foreign import FolderSource, H5Source, open_source
+from reloclnet_mm.features.reading import Setting
 from reloclnet_mm.features.rows import normalize_rows, resample_rows
-from reloclnet_mm.features.writer import FeatureWriter
+from reloclnet_mm.features.writer import FeatureWriter, source_setting
 from reloclnet_mm.registry import TASK_UTILS
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.progress import progress
@@ -119,22 +120,32 @@ def write_all(names: Sequence[str], read: Callable[[str], np.ndarray], out: Feat
     out.finish()
 
 
+def settings_of(args: argparse.Namespace) -> dict[str, Setting]:
+    """Return what the features of a video depend on; a run with other settings adds none.
+
+    The list of videos is not among it: each video is resampled by its own duration, and a second
+    list, that of another split, adds its videos.
+    """
+    settings: dict[str, Setting] = {'sources': source_setting(args.sources, args.out)}
+    settings |= {'array': args.array} if args.array else {}
+    settings |= {'removed_prefix': args.remove_prefix} if args.remove_prefix else {}
+    settings |= {'normalized': 'each source'} if args.normalize else {}
+    settings |= {'clip_length': args.clip_length} if args.clip_length else {}
+    settings |= {'resampled': 'by duration', 'reader': args.reader} if args.resample else {}
+    return settings
+
+
 def convert(args: argparse.Namespace) -> None:
     """Read, join, write, report."""
     sources = {path: open_source(path, args.array) for path in args.sources}
     names = shared_names(sources, args.remove_prefix)
-    settings = {'sources': ' '.join(path.name for path in args.sources)}
-    settings |= {'array': args.array} if args.array else {}
-    settings |= {'normalized': 'each source'} if args.normalize else {}
-    settings |= {'clip_length': args.clip_length} if args.clip_length else {}
     durations = {}
     if args.resample:
         durations = read_video_durations(args.resample, args.reader)
         names = only_listed(names, durations)
-        settings['resampled'] = 'by duration'
     allowed = 0 if args.queries else MAX_DIFFERENCE
     first, _ = read_side_by_side(sources, next(iter(names.values())), allowed, args.normalize)
-    settings['width'] = width = first.shape[1]
+    width = first.shape[1]
     num_cut = 0
 
     def read(name: str) -> np.ndarray:
@@ -148,7 +159,7 @@ def convert(args: argparse.Namespace) -> None:
             )
         return resample_rows(rows, durations[name], args.clip_length) if durations else rows
 
-    out = FeatureWriter(args.out, settings, args.dtype)
+    out = FeatureWriter(args.out, settings_of(args) | {'width': width}, args.dtype)
     already = len(names) - len(out.missing(names))
     print(f'{len(names)} keys, {already} of them in {args.out} already; rows {width} wide')
     write_all(list(names), read, out)
@@ -183,7 +194,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--resample',
         type=Path,
         metavar='VIDEO_INDEX',
-        help='the rows of a video divide its duration evenly: average them into clips of S seconds',
+        help='average rows that divide the duration of a video evenly into clips of --clip-length '
+        'seconds; durations are read from this file, and videos that it does not list are left out',
     )
     parser.add_argument(
         '--reader',

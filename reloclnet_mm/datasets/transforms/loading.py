@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 
 from reloclnet_mm.datasets.transforms.processing import PooledSeconds, clip_counts
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features import FeatureReader, open_features
+from reloclnet_mm.features import FeatureReader, open_features, recorded_clip_length
 from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.utils.checks import check_choice
 
@@ -47,7 +47,7 @@ class LoadQueryFeatures(_LoadFeatures):
 class _LoadStreams(_LoadFeatures):
     def __init__(self) -> None:
         super().__init__()
-        self._clip_lengths: dict[Path, Any] = {}
+        self._clip_lengths: dict[Path, float | None] = {}
 
     def _stream_files(self, results: dict[str, Any]) -> dict[str, FeatureReader]:
         """Open the files of all streams, and note the ``clip_length`` that each carries, if any."""
@@ -62,13 +62,13 @@ class _LoadStreams(_LoadFeatures):
         results['recorded_clip_lengths'] = {
             str(file.path): length
             for file in files.values()
-            if isinstance(length := self._clip_length(file), int | float)
+            if (length := self._clip_length(file)) is not None
         }
         return files
 
-    def _clip_length(self, file: FeatureReader) -> Any:
+    def _clip_length(self, file: FeatureReader) -> float | None:
         if file.path not in self._clip_lengths:
-            self._clip_lengths[file.path] = file.attributes.get('clip_length')
+            self._clip_lengths[file.path] = recorded_clip_length(file)
         return self._clip_lengths[file.path]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from reloclnet_mm.datasets.readers.base import END_TOLERANCE
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
@@ -69,12 +70,12 @@ def _clip_length(length: int, results: Mapping[str, Any]) -> float:
     """Return the seconds of a clip, by the data set or the feature files, and check them."""
     clip_length, duration = results['clip_length'], results.get('duration')
     for path, recorded in results.get('recorded_clip_lengths', {}).items():
-        if clip_length is None and 0 < recorded < math.inf:
+        if clip_length is None:
             clip_length = recorded
-        elif clip_length in (None, 'even') or not math.isclose(recorded, clip_length, rel_tol=1e-6):
+        elif clip_length == 'even' or not math.isclose(recorded, clip_length, rel_tol=1e-6):
             raise InputError(
                 f'{path}: was made with clip_length {recorded} s, and the data set or the other '
-                f'stream has {clip_length!r}, expected one positive length; leave clip_length out '
+                f'stream has {clip_length!r}, expected one length; leave clip_length out '
                 'of the data set, and give it files of one clip length'
             )
     if clip_length is None or (clip_length == 'even' and not duration):
@@ -102,8 +103,9 @@ class CountTimedRows(BaseTransform):
 
     In the place of :class:`PoolClips`, where rows are no clips of equal length.
 
-    Required keys: ``clips``, ``video_name``, ``duration``. Added: ``num_clips``, the rows;
-    ``seconds_per_clip``, their mean share of the video.
+    Required keys: ``clips``, ``feature_files``, ``video_name``, ``duration``; used where present:
+    ``normalized``. Added: ``num_clips``, the rows; ``seconds_per_clip``, their mean share of the
+    video; ``timed_by``, the stream that must not be normalized.
 
     Args:
         times: Name of the times among the loaded streams: (L, 2), start and end in seconds.
@@ -116,8 +118,11 @@ class CountTimedRows(BaseTransform):
         """Add the numbers.
 
         Raises:
-            InputError: There are no times, or they are no start and end.
+            InputError: There are no times, they are no start and end, NormalizeFeatures has divided
+                them, or they lie outside the video.
         """
+        if self.times in results.get('normalized', ()):
+            raise _times_are_normalized(results, self.times)
         times = results['clips'].get(self.times)
         if times is None or times.shape[1] != 2 or not (times[:, 0] <= times[:, 1]).all():
             found = 'no times' if times is None else f'times {times.shape}'
@@ -127,21 +132,47 @@ class CountTimedRows(BaseTransform):
                 'row; load the file of times that tools/extract_text_features.py sentences --rows '
                 'sentences writes'
             )
+        duration = results['duration']
+        outside = (times[:, 0] < 0) | (times[:, 1] > duration + END_TOLERANCE)
+        if outside.any():
+            start, end = times[outside.argmax()]
+            raise InputError(
+                f'{results["feature_files"][self.times]}: video {results["video_name"]!r}: found a '
+                f'row from {start:g} to {end:g} s, expected rows within its {duration:g} s; '
+                'correct the duration in the annotation, or the times, and extract them again'
+            )
         num_rows = len(times)
-        results.update(num_clips=num_rows, seconds_per_clip=results['duration'] / num_rows)
+        results.update(
+            num_clips=num_rows, seconds_per_clip=duration / num_rows, timed_by=self.times
+        )
         return results
+
+
+def _times_are_normalized(results: Mapping[str, Any], times: str) -> InputError:
+    return InputError(
+        f'{results["feature_files"][times]}: found NormalizeFeatures in the pipeline and '
+        f'{times!r} in normalize of the data set, which would change its seconds; set normalize '
+        'to the other names of feature_files, or leave NormalizeFeatures out'
+    )
 
 
 @TRANSFORMS.register_module()
 class NormalizeFeatures(BaseTransform):
     """L2-normalize the rows of what is loaded and the data set's ``normalize`` names.
 
-    Required keys: ``normalize``. Changed: ``query_tokens`` and ``clips``, where present.
+    Required keys: ``normalize``; used where present: ``timed_by`` of :class:`CountTimedRows`.
+    Changed: ``query_tokens`` and ``clips``, where present. Added: ``normalized``, the names.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Normalize."""
-        chosen = results['normalize']
+        """Normalize.
+
+        Raises:
+            InputError: A stream is the times of the rows.
+        """
+        chosen = results['normalized'] = results['normalize']
+        if results.get('timed_by') in chosen:
+            raise _times_are_normalized(results, results['timed_by'])
         if 'query' in chosen and 'query_tokens' in results:
             results['query_tokens'] = normalize_rows(results['query_tokens'])
         if 'clips' in results:

@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.transforms import AppendTEF, LoadClipFeatures
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.features.checks import wrong_width
 from reloclnet_mm.features.rows import TEF_CHANNELS
 from reloclnet_mm.registry import HOOKS
 from reloclnet_mm.utils.models import bare_model
@@ -22,7 +23,8 @@ class DataCheckHook(Hook):
 
     Compared are the streams, the widths of features as far as ``channels`` tells them,
     ``max_clips`` and ``max_tokens``, for which the model may have more positions, not fewer, and
-    the settings of a data preprocessor that loads features itself. A model without the encoders of
+    the settings of a data preprocessor that loads features itself. Of a wrapper, such as mmengine's
+    RepeatDataset, the data sets within are compared. A model without the encoders of
     :class:`~reloclnet_mm.models.base.CorpusRetriever` is not looked at.
     """
 
@@ -68,28 +70,33 @@ def _feature_datasets(runner: Runner) -> Iterator[FeatureDataset]:
     for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
         if isinstance(loop, BaseLoop):
             for name in ('dataloader', 'corpus_dataloader'):
-                dataset = getattr(getattr(loop, name, None), 'dataset', None)
-                if isinstance(dataset, FeatureDataset):
-                    yield dataset
+                yield from _within(getattr(getattr(loop, name, None), 'dataset', None))
+
+
+def _within(dataset: Any) -> Iterator[FeatureDataset]:
+    """Yield a data set, or those that a wrapper such as mmengine's ConcatDataset has in it."""
+    if isinstance(dataset, FeatureDataset):
+        yield dataset
+        return
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            yield from _within(inner)
 
 
 def _width_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     expected = dict(model.context_encoder.in_channels, query=model.query_encoder.in_channels)
     for name, width in _widths(model, dataset).items():
         if width != expected[name]:
-            setting = 'query_channels' if name == 'query' else f'streams.{name}'
-            return (
-                f'its {name} features are {width} wide, position columns included, and model.'
-                f'{setting} is {expected[name]}; set channels of the data set and model.{setting} '
-                'to the width of your features, two more where AppendTEF appends its columns'
-            )
+            return f'its {wrong_width(name, width, expected[name])}'
     return ''
 
 
 def _widths(model: BaseModel, dataset: FeatureDataset) -> dict[str, int]:
     """Return the widths that the model gets, as far as the data set tells them."""
-    steps = {type(step) for step in dataset.pipeline.transforms}
-    loads_clips, has_positions = LoadClipFeatures in steps, AppendTEF in steps
+    loads_clips, has_positions = (
+        any(isinstance(step, kind) for step in dataset.pipeline.transforms)
+        for kind in (LoadClipFeatures, AppendTEF)
+    )
     resident = _resident_settings(model)
     if resident:
         loads_clips, has_positions = True, resident['append_tef']
