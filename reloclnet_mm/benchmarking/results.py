@@ -68,6 +68,7 @@ def summarize(
             scores[row.name],
             [records[entry] for entry in row.entries if entry in records],
             notes[row.name],
+            reference,
             recalls(scores[row.name], measures, reference.clusters),
         )
         for row in rows
@@ -118,6 +119,7 @@ def _row(
     scores: Sequence[Scores],
     records: Sequence[Record],
     notes: Sequence[str],
+    reference: Reference,
     recalls_of_row: Mapping[str, Any],
 ) -> dict[str, Any]:
     return dict(
@@ -126,7 +128,7 @@ def _row(
         recalls=recalls_of_row,
         costs=_mean([record.costs for record in records]),
         other=_mean([_others(record.metrics) for record in records]),
-        notes=[*_notes(row, records, scores), *notes],
+        notes=[*_notes(row, records, scores, reference), *notes],
     )
 
 
@@ -151,7 +153,9 @@ def _others(metrics: Mapping[str, float | None]) -> dict[str, float]:
     }
 
 
-def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> list[str]:
+def _notes(
+    row: Row, records: Sequence[Record], scores: Sequence[Scores], reference: Reference
+) -> list[str]:
     notes = []
     first = row.entries[0]
     parameters = records[0].costs.get('parameters') if records else 0
@@ -168,7 +172,8 @@ def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> lis
     absent = [task for task in TASKS if task not in scores[0].limits]
     if absent:
         notes.append(f'It does not answer {" and ".join(absent)}.')
-    limits = {task: x for task, x in scores[0].limits.items() if x is not None}
+    most = max(reference.protocol.top_k)
+    limits = {task: x for task, x in scores[0].limits.items() if x is not None and x < most}
     if limits:
         listed = ', '.join(f'{task} {limit}' for task, limit in limits.items())
         notes.append(f'Its lists end after so many answers: {listed}. Recalls beyond are unknown.')

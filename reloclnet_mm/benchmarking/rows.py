@@ -33,12 +33,14 @@ class Record(msgspec.Struct):
 
     Attributes:
         signature: What it depends on: see :func:`signature_of`.
+        limits: Task to the number of answers that the model was asked for, where it tells.
         metrics: What the config's own evaluator reported.
         costs: See :func:`~reloclnet_mm.benchmarking.costs.measure_costs`; ``peak_memory_mb``.
         machine: See :func:`~reloclnet_mm.benchmarking.costs.describe_machine`.
     """
 
     signature: str
+    limits: dict[str, int]
     metrics: dict[str, float | None]
     costs: dict[str, float]
     machine: dict[str, Any]

@@ -63,7 +63,10 @@ def run_benchmark(
     def read_answers(entry: Entry) -> Answers:
         if entry in predictions:
             return predictions[entry]
-        return answers_of(by_entry[entry].read_lists(), own[entry], reference, str(entry))
+        found = by_entry[entry]
+        return answers_of(
+            found.read_lists(), found.record.limits, own[entry], reference, str(entry)
+        )
 
     records = {entry: found.record for entry, found in by_entry.items()}
     results = summarize(rows, read_answers, records, reference, differ)

@@ -27,7 +27,7 @@ VR1, SVMR1 = Measure('VR', None, 1), Measure('SVMR', 0.5, 1)
 
 @pytest.fixture
 def answers(evaluated, reference):
-    return answers_of(evaluated[1], reference, reference, 'row')
+    return answers_of(evaluated[1], evaluated[0]['limits'], reference, reference, 'row')
 
 
 @pytest.fixture

@@ -35,9 +35,14 @@ def test_recalls_are_those_that_the_test_tool_reports(entry, evaluated, referenc
     run_here(tmp_path, 'test', entry.path, entry.checkpoint, '--work-dir', tmp_path / 'tested')
     (logged,) = (tmp_path / 'tested').glob('*/*.json')
     tested = json.loads(logged.read_text())
-    scores = score(answers_of(evaluated[1], reference, reference, 'row'), reference)
+    scores = score(
+        answers_of(evaluated[1], evaluated[0]['limits'], reference, reference, 'row'), reference
+    )
     found = recalls([scores], measures_of(reference.protocol), reference.clusters)
-    assert len(found) == 4 * 5
+    # Its test_cfg asks for 3 videos and 10 moments: the tool's R@100 is its R@10.
+    assert evaluated[0]['limits'] == dict(VR=3, SVMR=10, VCMR=10)
+    assert len(found) == 1 + 3 * 4
+    assert 'VCMR/R100@0.5' in tested
     assert {name: x['value'] for name, x in found.items()} == {name: tested[name] for name in found}
     assert evaluated[0]['metrics'] == pytest.approx(
         {name: x for name, x in tested.items() if name in evaluated[0]['metrics']}
