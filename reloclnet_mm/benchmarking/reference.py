@@ -93,6 +93,16 @@ class Reference:
         return np.array([query.video for query in self.queries])
 
     @property
+    def has_svmr(self) -> bool:
+        """Whether each query names its own video."""
+        return all(query.own_video is not None for query in self.queries)
+
+    @property
+    def has_one_right_video(self) -> bool:
+        """Whether all right moments of a query are in one video, for each query."""
+        return all(len(set(query.truth.video_ids.tolist())) == 1 for query in self.queries)
+
+    @property
     def hours(self) -> float:
         """Hours of all videos."""
         return sum(self.durations) / 3600

@@ -106,6 +106,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         f'{data["queries"]:,} queries, {data["videos"]:,} videos, {data["hours"]:.1f} hours; '
         f'{_in_markdown(machine_line(made["machine"]))}.',
         'Recalls in percent, with 95% intervals. Bold: better than the next, p < 0.05.',
+        *map(_in_markdown, data['notes']),
         *_recall_tables(results, names),
         _table(['', *COST_COLUMNS.values()], costs),
     ]

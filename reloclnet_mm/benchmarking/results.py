@@ -33,6 +33,12 @@ SIGNIFICANT = 0.05
 BUSY = 0.8
 """Share of a core that a process gets at least where the machine does nothing else."""
 
+_NO_SVMR = 'SVMR is left out of all rows: the annotation does not name the own video of each query.'
+_SEVERAL_RIGHT = (
+    'Recall by size of the corpus is left out: a query has several right videos, and the rank of '
+    'the first does not tell how many of them a smaller corpus has.'
+)
+
 
 def summarize(
     rows: Sequence[Row],
@@ -100,6 +106,11 @@ def summarize(
     )
 
 
+def _data_notes(reference: Reference) -> list[str]:
+    found = [] if reference.has_svmr else [_NO_SVMR]
+    return found if reference.has_one_right_video else [*found, _SEVERAL_RIGHT]
+
+
 def _data(reference: Reference) -> dict[str, Any]:
     moments = [query.truth.moments for query in reference.queries]
     return dict(
@@ -111,6 +122,7 @@ def _data(reference: Reference) -> dict[str, Any]:
         videos_with_queries=len(set(reference.clusters.tolist())),
         median_duration=float(np.median(reference.durations)),
         median_moment=float(np.median(np.diff(np.concatenate(moments)))),
+        notes=_data_notes(reference),
     )
 
 
@@ -169,7 +181,11 @@ def _notes(
         )
     if len(row.entries) > 1:
         notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
-    absent = [task for task in TASKS if task not in scores[0].limits]
+    absent = [
+        task
+        for task in TASKS
+        if task not in scores[0].limits and (task != 'SVMR' or reference.has_svmr)
+    ]
     if absent:
         notes.append(f'It does not answer {" and ".join(absent)}.')
     most = max(reference.protocol.top_k)

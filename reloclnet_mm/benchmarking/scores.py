@@ -87,8 +87,7 @@ def score(answers: Answers, reference: Reference) -> Scores:
 
     SVMR is left out where a query does not name its own video.
     """
-    known = all(query.own_video is not None for query in reference.queries)
-    tasks = {task: x for task, x in answers.tasks.items() if known or task != 'SVMR'}
+    tasks = {task: x for task, x in answers.tasks.items() if reference.has_svmr or task != 'SVMR'}
     ranks: dict[tuple[str, float | None], NDArray] = {}
     for task, ranked in tasks.items():
         if task == 'VR':
@@ -271,12 +270,14 @@ def recall_by_corpus_size(
     """Compute the expected recall of VR where the corpus is a random part of the whole.
 
     Returns:
-        ``sizes``, ``top_k`` and ``recalls``: row to a list of lower and upper bound in percent.
+        ``sizes``, ``top_k`` and ``recalls``: row to a list of lower and upper bound in percent; no
+        row where a query has several right videos, for the rank of the first does not tell how
+        many of them a part has.
     """
     total, k = len(reference.video_names), reference.protocol.top_k[0]
     sizes = np.unique(np.geomspace(min(10, total), total, 12).round().astype(int)).tolist()
     found = {}
-    for name, seeds in rows.items():
+    for name, seeds in rows.items() if reference.has_one_right_video else ():
         if all(('VR', None) in x.ranks for x in seeds):
             bounds = [subset_recalls(x.ranks['VR', None], x.listed, total, sizes, k) for x in seeds]
             found[name] = (100 * np.mean(bounds, axis=0)).tolist()

@@ -151,6 +151,9 @@ def subset_recalls(
 ) -> NDArray[np.float64]:
     """Compute the expected R@K of video retrieval where the corpus is a random part of the whole.
 
+    Each query has one right video: for several, the rank of the first does not tell how many of
+    them are in the part.
+
     The part has the right video and others drawn at random. A right video at rank r has r − 1
     others before it; how many of them are drawn follows the hypergeometric distribution, so nothing
     is simulated. Of a right video beyond the list it is known only that all listed videos are

@@ -11,7 +11,7 @@ import pytest
 
 from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
-from reloclnet_mm.benchmarking.report import quantity, recall_cell, write_report
+from reloclnet_mm.benchmarking.report import html, markdown, quantity, recall_cell, write_report
 from reloclnet_mm.benchmarking.results import summarize
 from reloclnet_mm.benchmarking.rows import Record
 
@@ -80,6 +80,15 @@ def report(evaluated, reference, tmp_path_factory):
     return {path.suffix[1:]: path.read_text() for path in paths}
 
 
+def summary_of(evaluated, reference):
+    """The results of one row."""
+    record, arrays = evaluated
+    entry = Entry(Path('a.py'), Path('a.pth'))
+    answers = answers_of(arrays, record['limits'], reference, reference, 'row')
+    records = {entry: Record(signature='', **record)}
+    return summarize([Row('a', (entry,))], lambda entry: answers, records, reference)
+
+
 @pytest.fixture(scope='module')
 def results(report):
     return json.loads(report['json'])
@@ -113,6 +122,24 @@ def test_notes_say_what_a_reader_has_to_know(results):
         'Its lists end after so many answers: SVMR 6. Recalls beyond are unknown.',
         'A note.',
     ]
+
+
+def test_what_the_data_do_not_allow_is_a_note_on_the_data_and_not_on_a_row(evaluated, reference):
+    assert summary_of(evaluated, reference)['data']['notes'] == []
+    first, *others = reference.queries
+    truth = first.truth._replace(
+        video_ids=np.array([0, 1]), moments=np.repeat(first.truth.moments, 2, 0)
+    )
+    queries = (replace(first, own_video=None, truth=truth), *others)
+    found = summary_of(evaluated, replace(reference, queries=queries))
+    no_svmr, no_sizes = found['data']['notes']
+    assert 'SVMR is left out of all rows' in no_svmr
+    assert 'Recall by size of the corpus is left out' in no_sizes
+    assert not any('does not answer' in note for note in found['rows'][0]['notes'])
+    made = dict(command='', version='1', machine=MACHINE)
+    for text in (markdown(dict(found, made=made)), html(dict(found, made=made))):
+        assert no_svmr in text
+        assert no_sizes in text
 
 
 def test_the_page_is_whole_and_its_texts_are_escaped(report):

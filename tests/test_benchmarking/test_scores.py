@@ -127,6 +127,16 @@ def test_the_whole_corpus_has_the_recall_of_the_table(reference, scores):
     np.testing.assert_allclose(found['recalls']['row'], [[expected, expected]])
 
 
+def test_a_query_with_several_right_videos_has_no_recall_by_size_of_the_corpus(reference, scores):
+    first = reference.queries[0]
+    truth = first.truth._replace(
+        video_ids=np.array([0, 1]), moments=np.repeat(first.truth.moments, 2, 0)
+    )
+    queries = (replace(first, truth=truth), *reference.queries[1:])
+    found = recall_by_corpus_size({'row': [scores]}, replace(reference, queries=queries))
+    assert found['recalls'] == {}
+
+
 def test_recall_by_k_goes_through_the_recalls_of_the_table(reference, scores):
     curves = recall_by_k({'row': [scores]}, reference.protocol)
     assert curves.keys() == {'VR', 'SVMR IoU 0.5', 'VCMR IoU 0.5'}
