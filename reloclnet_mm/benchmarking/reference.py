@@ -209,6 +209,11 @@ def _asked(record: dict, places: dict[int, int], ann_file: str) -> Asked:
             'a split with answers'
         )
     truth = ground_truth(record, 'the benchmark')
+    if not len(truth.video_ids):
+        raise InputError(
+            f'{ann_file}: all moments of query {record["query_id"]!r} have relevance 0, expected '
+            'one that is right; leave the query out, as min_relevance of TVRRankingReader does'
+        )
     videos = np.array([places[number] for number in truth.video_ids.tolist()])
     return Asked(
         str(record['query_id']),

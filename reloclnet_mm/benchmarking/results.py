@@ -26,6 +26,7 @@ from reloclnet_mm.benchmarking.scores import (
     score,
     significance,
 )
+from reloclnet_mm.evaluation.table import recall_name
 
 SIGNIFICANT = 0.05
 """Corrected p-values below this are significant."""
@@ -139,7 +140,7 @@ def _row(
         entries=[str(entry) for entry in row.entries],
         recalls=recalls_of_row,
         costs=_mean([record.costs for record in records]),
-        other=_mean([_others(record.metrics) for record in records]),
+        other=_mean([_others(record.metrics, reference) for record in records]),
         notes=[*_notes(row, records, scores, reference), *notes],
     )
 
@@ -152,16 +153,16 @@ def _mean(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([record[name] for record in records])) for name in names}
 
 
-def _others(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """What a config's own evaluator reports beside recalls, which the report computes anew."""
-    prefixes = tuple(f'{task}/R' for task in TASKS)
-    by_type = tuple(f'{task}/' for task in TASKS)
+def _others(metrics: Mapping[str, float | None], reference: Reference) -> dict[str, float]:
+    """What a config's own evaluator reports beside the recalls that the report computes anew."""
+    types = {query.query_type for query in reference.queries}
+    computed = {
+        f'{measure.task}/{below}{recall_name(measure.top_k, measure.iou)}'
+        for measure in measures_of(reference.protocol)
+        for below in ('', *(f'{query_type}/' for query_type in types))
+    }
     return {
-        name: value
-        for name, value in metrics.items()
-        if value is not None
-        and not name.startswith(prefixes)
-        and not (name.startswith(by_type) and '/R' in name)
+        name: value for name, value in metrics.items() if value is not None and name not in computed
     }
 
 

@@ -83,3 +83,26 @@ def test_a_split_without_answers_is_an_error(other, corpus_folder):
     edit_line(corpus_folder / 'val.jsonl', 2, ts=None, vid_name=None)
     with pytest.raises(InputError, match='has no answer to compare with'):
         other()
+
+
+def test_a_query_without_a_relevant_moment_is_an_error(corpus_folder, tmp_path):
+    names = list(NUM_CLIPS['val'])
+    moments = [
+        dict(video_name=name, timestamp=[0, 2], duration=9, relevance=relevance)
+        for name, relevance in zip(names, (4, 1, 0, 0), strict=True)
+    ]
+    queries = [
+        dict(query_id=8, query='found', relevant_moment=moments),
+        dict(query_id=9, query='lost', relevant_moment=moments[2:]),
+    ]
+    path = corpus_folder / 'ranking.json'
+    path.write_text(json.dumps(queries))
+    config = Config.fromfile(write_config(corpus_folder, tmp_path / 'ranking.py'))
+    for loader in (config.test_dataloader, config.test_corpus_dataloader):
+        loader.dataset.reader = dict(type='TVRRankingReader', ann_file=path.name)
+    with pytest.raises(InputError, match=r"all moments of query '?9'? have relevance 0"):
+        read_reference(config)
+    for loader in (config.test_dataloader, config.test_corpus_dataloader):
+        loader.dataset.reader.min_relevance = 1
+    (query,) = read_reference(config).queries
+    assert query.truth.relevance.tolist() == [4, 1]

@@ -105,7 +105,8 @@ def test_json_holds_all_rows_recalls_and_pairs(results):
     assert first['other']['mAP/all'] == pytest.approx(12.345)
     tasks = ('VR/', 'SVMR/', 'VCMR/')
     assert {name.rpartition('/')[2] for name in first['other'] if name.startswith(tasks)} == {
-        'SumR'
+        'SumR',
+        'R1@0.5+0.7',
     }
     assert (lists['costs'], lists['other']) == ({}, {})
     pairs = {(x['a'], x['b']) for x in results['significance'] if x['measure'] == 'SVMR/R1@0.5'}
@@ -122,6 +123,16 @@ def test_notes_say_what_a_reader_has_to_know(results):
         'Its lists end after so many answers: SVMR 6. Recalls beyond are unknown.',
         'A note.',
     ]
+
+
+def test_only_recalls_that_the_report_computes_are_not_among_the_other_metrics(
+    evaluated, reference
+):
+    record, arrays = evaluated
+    others = {'SVMR/full/R1@0.5': 1.0, 'VCMR/R1@0.3': 2.0, 'VR/R20': 3.0, 'VR/t/R20': 4.0}
+    computed = {'SVMR/R1@0.5': 5.0, 'VR/R100': 6.0, 'VR/t/R100': 7.0, 'VCMR/v/R5@0.7': 8.0}
+    found = summary_of((dict(record, metrics=others | computed), arrays), reference)
+    assert found['rows'][0]['other'] == others
 
 
 def test_what_the_data_do_not_allow_is_a_note_on_the_data_and_not_on_a_row(evaluated, reference):
