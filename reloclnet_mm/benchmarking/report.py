@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from reloclnet_mm.benchmarking.plots import Plotter
 from reloclnet_mm.benchmarking.reference import Protocol
-from reloclnet_mm.benchmarking.results import p_between
+from reloclnet_mm.benchmarking.results import difference_between
 from reloclnet_mm.benchmarking.scores import main_measures
 from reloclnet_mm.utils.fileio import write_json, write_text
 
@@ -26,6 +26,7 @@ COST_COLUMNS = {
     'latency_p50_ms': 'query p50, ms',
     'latency_p99_ms': 'query p99, ms',
     'peak_memory_mb': 'peak memory, MB',
+    'peak_gpu_memory_mb': 'peak GPU memory, MB',
 }
 _SHOWN_K = (1, 10, 100)
 _TEMPLATE = 'report.html.jinja'
@@ -77,9 +78,11 @@ def recall_cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def interval(row: Mapping[str, Any], name: str) -> str:
-    """Return the interval of a recall as text."""
+    """Return the interval of a recall as text; a dash where it is unknown."""
     recall = row['recalls'].get(name)
-    return '' if recall is None else f'{recall["low"]:.1f}–{recall["high"]:.1f}'
+    if recall is None:
+        return ''
+    return '–' if recall['low'] is None else f'{recall["low"]:.1f}–{recall["high"]:.1f}'
 
 
 def quantity(value: float | None) -> str:
@@ -237,16 +240,12 @@ def _matrices(results: Mapping[str, Any]) -> Any:
     """Yield a recall, its rows, and for each two of them the difference and corrected p."""
     for measure in main_measures(Protocol(**_protocol(results))):
         rows = [row['name'] for row in results['rows'] if measure.name in row['recalls']]
-        values = {row['name']: row['recalls'].get(measure.name) for row in results['rows']}
         if len(rows) > 1:
             yield (
                 measure.label,
                 rows,
                 {
-                    (a, b): (
-                        values[a]['value'] - values[b]['value'],
-                        p_between(measure.name, a, b, results['significance']),
-                    )
+                    (a, b): difference_between(measure.name, a, b, results['significance'])
                     for a in rows
                     for b in rows
                     if a != b

@@ -205,14 +205,18 @@ def _best(
     order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
     if len(order) < 2:
         return None
-    p = p_between(name, order[0], order[1], pairs)
+    _, p = difference_between(name, order[0], order[1], pairs)
     return order[0] if p < SIGNIFICANT else None
 
 
-def p_between(name: str, a: str, b: str, pairs: Sequence[Mapping[str, Any]]) -> float:
-    """Return the corrected p-value of a measure between two rows."""
+def difference_between(
+    name: str, a: str, b: str, pairs: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """Return a − b of a measure in points, and its corrected p-value."""
     (found,) = [x for x in pairs if x['measure'] == name and {x['a'], x['b']} == {a, b}]
-    return found['p_holm']
+    difference = found['difference']
+    # Subtracted, for 0 with its sign changed would be shown as -0.00.
+    return difference if found['a'] == a else 0 - difference, found['p_holm']
 
 
 def _two_best(

@@ -1,5 +1,6 @@
 """From answers to numbers: recalls with intervals, significance, breakdowns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -21,7 +22,7 @@ from reloclnet_mm.evaluation.comparison import (
     sign_flip_p_values,
     subset_recalls,
 )
-from reloclnet_mm.evaluation.functional import recall_at, video_hits
+from reloclnet_mm.evaluation.functional import video_hits
 from reloclnet_mm.evaluation.table import recall_name
 
 RESAMPLES, FLIPS, CONFIDENCE = 2000, 9999, 0.95
@@ -130,8 +131,8 @@ def recalls(
         clusters: (Q,) the video of each query.
 
     Returns:
-        By name ``value`` (the mean over seeds), ``low`` and ``high`` of its interval, ``seeds``
-        and, of several, their standard deviation ``sd``.
+        By name ``value`` (the mean over seeds), ``low`` and ``high`` of its interval, None where
+        all queries are of one video, ``seeds`` and, of several, their standard deviation ``sd``.
     """
     served = [m for m in measures if all(x.hits(m) is not None for x in seeds)]
     if not served:
@@ -140,11 +141,18 @@ def recalls(
     ends = 100 * bootstrap_intervals(means, clusters, resamples=RESAMPLES, confidence=CONFIDENCE)
     found = {}
     for measure, (low, high) in zip(served, ends.tolist(), strict=True):
-        each = [recall_at(x.hits(measure)[:, None], 1) for x in seeds]
-        found[measure.name] = dict(value=float(np.mean(each)), low=low, high=high, seeds=each)
+        each = [100 * float(x.hits(measure).mean()) for x in seeds]
+        found[measure.name] = dict(
+            value=float(np.mean(each)), low=_known(low), high=_known(high), seeds=each
+        )
         if len(each) > 1:
             found[measure.name]['sd'] = float(np.std(each, ddof=1))
     return found
+
+
+def _known(value: float) -> float | None:
+    """None for NaN, which JSON cannot hold."""
+    return None if math.isnan(value) else value
 
 
 def mean_hits(seeds: Sequence[Scores], measure: Measure) -> NDArray | None:
@@ -211,7 +219,8 @@ def breakdowns(rows: Mapping[str, Sequence[Scores]], reference: Reference) -> li
 
     Returns:
         ``name``, ``groups`` (a label and the number of queries of each) and ``recalls``: measure to
-        row to a list of percent and clustered standard error, for each group.
+        row to a list of percent and clustered standard error, for each group; an error is None
+        where all queries of the group are of one video.
     """
     found = []
     for name, labels, group in groupings(reference):
@@ -230,10 +239,11 @@ def breakdowns(rows: Mapping[str, Sequence[Scores]], reference: Reference) -> li
     return found
 
 
-def _mean_and_error(hits: NDArray, clusters: NDArray) -> tuple[float, float] | None:
+def _mean_and_error(hits: NDArray, clusters: NDArray) -> tuple[float, float | None] | None:
     if not len(hits):
         return None
-    return 100 * float(hits.mean()), 100 * float(clustered_errors(hits[None], clusters)[0])
+    error = 100 * float(clustered_errors(hits[None], clusters)[0])
+    return 100 * float(hits.mean()), _known(error)
 
 
 def groupings(reference: Reference) -> list[tuple[str, list[str], NDArray]]:

@@ -12,7 +12,7 @@ import pytest
 from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
 from reloclnet_mm.benchmarking.report import html, markdown, quantity, recall_cell, write_report
-from reloclnet_mm.benchmarking.results import summarize
+from reloclnet_mm.benchmarking.results import difference_between, summarize
 from reloclnet_mm.benchmarking.rows import Record
 
 EVIL = '<script>alert("$1$")</script> & "quotes"'
@@ -133,6 +133,31 @@ def test_only_recalls_that_the_report_computes_are_not_among_the_other_metrics(
     computed = {'SVMR/R1@0.5': 5.0, 'VR/R100': 6.0, 'VR/t/R100': 7.0, 'VCMR/v/R5@0.7': 8.0}
     found = summary_of((dict(record, metrics=others | computed), arrays), reference)
     assert found['rows'][0]['other'] == others
+
+
+def test_queries_of_one_video_have_a_dash_for_an_interval_and_no_bars(evaluated, reference):
+    record, arrays = evaluated
+    chosen = reference.clusters == reference.clusters[0]
+    queries = tuple(x for x, own in zip(reference.queries, chosen, strict=True) if own)
+    few = replace(reference, queries=queries)
+    own = {name: x[chosen] for name, x in arrays.items()}
+    found = summary_of((record, own), few)
+    recall = found['rows'][0]['recalls']['VR/R1']
+    assert (recall['low'], recall['high']) == (None, None)
+    cells = found['breakdowns'][0]['recalls']['VR R@1']['a']
+    assert {error for _, error in filter(None, cells)} == {None}
+    assert 'NaN' not in json.dumps(found)
+    made = dict(command='', version='1', machine=MACHINE)
+    assert f'{recall["value"]:.2f} (–)' in markdown(dict(found, made=made))
+    Page(html(dict(found, made=made)))
+
+
+def test_the_difference_of_two_rows_has_the_sign_of_their_order():
+    pairs = [dict(measure='VR/R1', a='x', b='y', difference=1.25, p_holm=0.5)]
+    assert difference_between('VR/R1', 'x', 'y', pairs) == (1.25, 0.5)
+    assert difference_between('VR/R1', 'y', 'x', pairs) == (-1.25, 0.5)
+    pairs[0]['difference'] = 0.0
+    assert f'{difference_between("VR/R1", "y", "x", pairs)[0]:+}' == '+0.0'
 
 
 def test_what_the_data_do_not_allow_is_a_note_on_the_data_and_not_on_a_row(evaluated, reference):

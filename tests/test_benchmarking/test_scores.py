@@ -53,6 +53,13 @@ def test_a_row_of_seeds_is_their_mean_and_standard_deviation():
     assert 0 <= found['low'] < 50 < found['high'] <= 100
 
 
+def test_recalls_and_their_deviation_are_not_rounded():
+    # One of three and two of three: the deviation is 1 / 3 / √2, of rounded recalls 23.5679.
+    found = recalls([of_ranks([1, 2, 2]), of_ranks([1, 1, 2])], [VR1], np.arange(3))['VR/R1']
+    assert found['seeds'] == pytest.approx([100 / 3, 200 / 3], abs=1e-9)
+    assert found['sd'] == pytest.approx(100 / 3 / np.sqrt(2), abs=1e-9)
+
+
 def test_beyond_its_lists_a_row_has_no_recall():
     assert recalls(
         [of_ranks([1, 4], limit=2)], [VR1, Measure('VR', None, 5)], np.arange(2)
