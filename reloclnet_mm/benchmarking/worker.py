@@ -16,7 +16,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from reloclnet_mm.benchmarking.costs import count_parameters, describe_machine, measure_costs
+from reloclnet_mm.benchmarking.costs import (
+    count_parameters,
+    describe_machine,
+    measure_costs,
+    peak_gpu_memory,
+)
 from reloclnet_mm.benchmarking.entries import Entry
 from reloclnet_mm.benchmarking.lists import ListWriter, writing_lists
 from reloclnet_mm.engine.hooks import CheckpointCheckHook
@@ -105,7 +110,7 @@ def evaluate(job: Job, advance: Callable[[int], None]) -> dict[str, Any]:
         runner.test_loop.evaluator.metrics.append(ListWriter(file))
         metrics = runner.test()
     # Before the costs are measured, whose own data is in memory.
-    peak = peak_rss_mb()
+    peaks = dict(peak_memory_mb=peak_rss_mb(), **peak_gpu_memory())
     model = bare_model(runner.model)
     costs = dict(parameters=count_parameters(model))
     if isinstance(runner.test_loop, CorpusLoopMixin):
@@ -113,7 +118,7 @@ def evaluate(job: Job, advance: Callable[[int], None]) -> dict[str, Any]:
     return dict(
         limits=limits_of(model),
         metrics={name: float(x) if math.isfinite(x) else None for name, x in metrics.items()},
-        costs=dict(costs, peak_memory_mb=peak),
+        costs=costs | peaks,
         machine=describe_machine(),
     )
 
