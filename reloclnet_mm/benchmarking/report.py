@@ -89,10 +89,12 @@ def quantity(value: float | None) -> str:
     """Return a number with three digits and a prefix for thousands; empty for None."""
     if value is None:
         return ''
-    for factor, unit in ((1e12, ' T'), (1e9, ' G'), (1e6, ' M'), (1e4, ' k')):
-        if abs(value) >= factor:
-            return f'{value / (1e3 if unit == " k" else factor):.3g}{unit}'
-    return f'{value:,.0f}' if value >= 999.5 else f'{value:.3g}'
+    # Before the unit is chosen, for 999,950 is 1 M and not 1,000 k.
+    rounded = float(f'{value:.3g}')
+    for least, one, unit in ((1e12, 1e12, 'T'), (1e9, 1e9, 'G'), (1e6, 1e6, 'M'), (1e4, 1e3, 'k')):
+        if rounded >= least:
+            return f'{rounded / one:.3g} {unit}'
+    return f'{value:,.0f}' if rounded >= 1000 else f'{value:.3g}'
 
 
 def markdown(results: Mapping[str, Any]) -> str:
