@@ -46,7 +46,9 @@ def summarize(
     read_answers: Callable[[Entry], Answers],
     records: Mapping[Entry, Record],
     reference: Reference,
+    *,
     differ: tuple[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compute everything that the report shows.
 
@@ -57,24 +59,25 @@ def summarize(
         records: Record of each entry that was evaluated here.
         reference: What rows are compared on.
         differ: Names of the rows whose most different queries are shown; None: the two best.
+        notes: What a reader has to know of the data beside what is found here.
 
     Returns:
         Plain values that JSON can hold.
     """
     scores: dict[str, list[Scores]] = {}
-    notes: dict[str, tuple[str, ...]] = {}
+    own_notes: dict[str, tuple[str, ...]] = {}
     for row in rows:
         for entry in row.entries:
             answers = read_answers(entry)
             scores.setdefault(row.name, []).append(score(answers, reference))
-            notes[row.name] = answers.notes
+            own_notes[row.name] = answers.notes
     measures = measures_of(reference.protocol)
     found = {
         row.name: _row(
             row,
             scores[row.name],
             [records[entry] for entry in row.entries if entry in records],
-            notes[row.name],
+            own_notes[row.name],
             reference,
             recalls(scores[row.name], measures, reference.clusters),
         )
@@ -84,7 +87,7 @@ def summarize(
     pair = differ or _two_best(found, measures)
     first = {row.name: row.entries[0] for row in rows}
     return dict(
-        data=_data(reference),
+        data=_data(reference) | dict(notes=[*_data_notes(reference), *notes]),
         protocol=asdict(reference.protocol)
         | dict(
             confidence=CONFIDENCE,
@@ -123,7 +126,6 @@ def _data(reference: Reference) -> dict[str, Any]:
         videos_with_queries=len(set(reference.clusters.tolist())),
         median_duration=float(np.median(reference.durations)),
         median_moment=float(np.median(np.diff(np.concatenate(moments)))),
-        notes=_data_notes(reference),
     )
 
 

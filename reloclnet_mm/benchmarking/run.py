@@ -8,7 +8,12 @@ from pathlib import Path
 from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
 from reloclnet_mm.benchmarking.predictions import read_predictions
-from reloclnet_mm.benchmarking.reference import Reference, check_same, read_reference
+from reloclnet_mm.benchmarking.reference import (
+    Reference,
+    check_same,
+    protocol_notes,
+    read_reference,
+)
 from reloclnet_mm.benchmarking.report import write_report
 from reloclnet_mm.benchmarking.results import summarize
 from reloclnet_mm.benchmarking.rows import evaluate_entries
@@ -69,7 +74,14 @@ def run_benchmark(
         )
 
     records = {entry: found.record for entry, found in by_entry.items()}
-    results = summarize(rows, read_answers, records, reference, differ)
+    results = summarize(
+        rows,
+        read_answers,
+        records,
+        reference,
+        differ=differ,
+        notes=protocol_notes(reference, own.values()),
+    )
     made = dict(
         command=shlex.join(sys.argv), version=__version__, machine=evaluated[0].record.machine
     )
