@@ -37,7 +37,7 @@ def write_report(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
     Args:
         results: What :func:`~reloclnet_mm.benchmarking.results.summarize` returns, with ``made``:
-            ``command``, ``version`` and ``machine``.
+            ``command`` or None, ``version`` and ``machine``.
         folder: Where to write.
 
     Returns:
@@ -105,12 +105,13 @@ def markdown(results: Mapping[str, Any]) -> str:
         [name, *(quantity(row['costs'].get(key)) for key in COST_COLUMNS)]
         for name, row in zip(names, results['rows'], strict=True)
     ]
-    data, made = results['data'], results['made']
+    data, made, protocol = results['data'], results['made'], results['protocol']
     parts = [
         '# Benchmark',
         f'{data["queries"]:,} queries, {data["videos"]:,} videos, {data["hours"]:.1f} hours; '
         f'{_in_markdown(machine_line(made["machine"]))}.',
-        'Recalls in percent, with 95% intervals. Bold: better than the next, p < 0.05.',
+        f'Recalls in percent, with {100 * protocol["confidence"]:.0f}% intervals. Bold: better '
+        f'than the next, p < {protocol["significant"]}.',
         *map(_in_markdown, data['notes']),
         *_recall_tables(results, names),
         _table(['', *COST_COLUMNS.values()], costs),
@@ -127,7 +128,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         parts.append(_table(['', *(_in_markdown(row['name']) for row in rows)], lines))
     parts += [f'{number}. {_in_markdown(note)}' for note, number in notes.items()]
-    parts.append(f'Made by reloclnet_mm {made["version"]}:\n\n```\n{made["command"]}\n```')
+    parts.append(f'Made by reloclnet_mm {made["version"]}.')
+    if made['command'] is not None:
+        parts.append(f'```\n{made["command"]}\n```')
     return '\n\n'.join(parts) + '\n'
 
 

@@ -16,9 +16,9 @@ from reloclnet_mm.benchmarking.scores import (
     CONFIDENCE,
     FLIPS,
     RESAMPLES,
-    Measure,
     Scores,
     breakdowns,
+    main_measures,
     measures_of,
     recall_by_corpus_size,
     recall_by_k,
@@ -84,7 +84,7 @@ def summarize(
         for row in rows
     }
     pairs = significance(scores, measures, reference.clusters)
-    pair = differ or _two_best(found, measures)
+    pair = differ or _two_best(found, reference)
     first = {row.name: row.entries[0] for row in rows}
     return dict(
         data=_data(reference) | dict(notes=[*_data_notes(reference), *notes]),
@@ -203,8 +203,7 @@ def _best(
     name: str, rows: Mapping[str, dict[str, Any]], pairs: Sequence[Mapping[str, Any]]
 ) -> str | None:
     """Return the row that is significantly better than the next; None if none is."""
-    served = [row for row in rows if name in rows[row]['recalls']]
-    order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+    order = _best_first(name, rows)
     if len(order) < 2:
         return None
     _, p = difference_between(name, order[0], order[1], pairs)
@@ -221,15 +220,16 @@ def difference_between(
     return difference if found['a'] == a else 0 - difference, found['p_holm']
 
 
-def _two_best(
-    rows: Mapping[str, dict[str, Any]], measures: Sequence[Measure]
-) -> tuple[str, str] | None:
-    """Choose the two best rows by R@1 of VCMR, or else of SVMR or VR."""
-    ious = [measure.iou for measure in measures if measure.iou is not None]
-    for task in ('VCMR', 'SVMR', 'VR'):
-        name = Measure(task, None if task == 'VR' else ious[0], measures[0].top_k).name
-        served = [row for row in rows if name in rows[row]['recalls']]
-        if len(served) > 1:
-            order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+def _two_best(rows: Mapping[str, dict[str, Any]], reference: Reference) -> tuple[str, str] | None:
+    """Choose the two best rows by the main recall of VCMR, or else of SVMR or VR."""
+    for measure in reversed(main_measures(reference.protocol)):
+        order = _best_first(measure.name, rows)
+        if len(order) > 1:
             return order[0], order[1]
     return None
+
+
+def _best_first(name: str, rows: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Order the rows that serve a measure."""
+    served = [row for row in rows if name in rows[row]['recalls']]
+    return sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])

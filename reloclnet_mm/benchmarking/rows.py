@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -208,10 +209,10 @@ def _run(job: Job, advance: Any) -> dict[str, Any]:
 
 def _is_finished(folder: Path, signature: str) -> bool:
     try:
-        _read(folder, signature).read_lists()
+        _read(folder, signature)
     except InputError:
         return False
-    return True
+    return zipfile.is_zipfile(folder / LISTS)
 
 
 def _read(folder: Path, signature: str) -> Evaluated:

@@ -1,7 +1,5 @@
 """The whole of a benchmark: from the command line's rows to the report."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +26,7 @@ def run_benchmark(
     *,
     threads: int | None = None,
     differ: tuple[str, str] | None = None,
+    command: str | None = None,
 ) -> list[Path]:
     """Evaluate rows on the same queries and videos, and write the report.
 
@@ -36,6 +35,7 @@ def run_benchmark(
         folder: Folder of the report, and of the finished evaluations.
         threads: Number of torch's threads; None: torch's choice.
         differ: Names of the rows whose most different queries are shown; None: the two best.
+        command: Command line that the report shows; None: it was made from Python.
 
     Returns:
         The report's files.
@@ -82,9 +82,7 @@ def run_benchmark(
         differ=differ,
         notes=protocol_notes(reference, own.values()),
     )
-    made = dict(
-        command=shlex.join(sys.argv), version=__version__, machine=evaluated[0].record.machine
-    )
+    made = dict(command=command, version=__version__, machine=evaluated[0].record.machine)
     return write_report(dict(results, made=made), folder)
 
 

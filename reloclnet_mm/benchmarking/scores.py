@@ -114,8 +114,7 @@ def _moment_ranks(task: str, ranked: Ranked, reference: Reference) -> NDArray:
     ):
         truth = query.truth
         if task == 'SVMR':
-            own = truth.video_ids == query.own_video
-            truth = type(truth)(*(x if x is None else x[own] for x in truth))
+            truth = truth.chosen(truth.video_ids == query.own_video)
         ranks.append(first_hits(truth.hits(videos, moments, ious, annotators)))
     return np.stack(ranks, 1)
 
@@ -193,7 +192,7 @@ def significance(
 
 
 def main_measures(protocol: Protocol) -> list[Measure]:
-    """Choose the recalls that are drawn: R@1 of each task, at the lowest IoU."""
+    """Choose the recalls that are drawn: of VR, SVMR and VCMR at the lowest K and IoU."""
     k, iou = protocol.top_k[0], protocol.ious[0]
     return [Measure('VR', None, k), Measure('SVMR', iou, k), Measure('VCMR', iou, k)]
 

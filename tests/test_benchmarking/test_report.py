@@ -152,6 +152,16 @@ def test_queries_of_one_video_have_a_dash_for_an_interval_and_no_bars(evaluated,
     Page(html(dict(found, made=made)))
 
 
+def test_a_report_made_from_python_shows_no_command(evaluated, reference):
+    found = summary_of(evaluated, reference)
+    found['protocol'] |= dict(confidence=0.9, significant=0.01)
+    made = dict(command=None, version='1', machine=MACHINE)
+    page, text = html(dict(found, made=made)), markdown(dict(found, made=made))
+    assert '<pre>' not in page
+    assert '```' not in text
+    assert 'with 90% intervals. Bold: better than the next, p < 0.01.' in text
+
+
 def test_the_difference_of_two_rows_has_the_sign_of_their_order():
     pairs = [dict(measure='VR/R1', a='x', b='y', difference=1.25, p_holm=0.5)]
     assert difference_between('VR/R1', 'x', 'y', pairs) == (1.25, 0.5)

@@ -93,6 +93,7 @@ def test_three_models_are_trained_and_compared_from_the_command_line(folder, mad
         if {x['a'], x['b']} == {'xml', 'as file'}
     }
     assert set(same.values()) == {1.0}
+    assert report['made']['command'].endswith("'as file=lists.json' --out out")
     page = (folder / 'out/report.html').read_text()
     assert all(row['name'] in page for row in report['rows'])
     assert page.count('<svg') > 10
