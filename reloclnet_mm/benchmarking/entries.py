@@ -51,7 +51,7 @@ def parse_rows(specs: Sequence[str]) -> list[Row]:
 
     Args:
         specs: Each ``[NAME=]CONFIG.py``, ``[NAME=]CONFIG.py:CHECKPOINT``, where the checkpoint may
-            be a pattern such as ``run_*/best*.pth`` whose files are the seeds of one row, or
+            be a pattern such as ``seed_*/epoch_4.pth`` whose files are the seeds of one row, or
             ``[NAME=]PREDICTIONS.json``.
 
     Raises:
