@@ -7,6 +7,8 @@ made again.
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from reloclnet_mm.benchmarking.entries import parse_rows
@@ -22,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'rows',
         nargs='+',
         metavar='ROW',
-        help="[NAME=]CONFIG.py[:CHECKPOINT or ':run_*/best*.pth'] or [NAME=]PREDICTIONS.json",
+        help="[NAME=]CONFIG.py[:CHECKPOINT or ':seed_*/epoch_4.pth'] or [NAME=]PREDICTIONS.json",
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder of the report'
@@ -53,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
                 args.out,
                 threads=args.threads,
                 differ=args.differ and tuple(args.differ),
+                command=shlex.join([sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
             )
         except KeyboardInterrupt:
             print(f'finished rows are kept in {args.out / "rows"}: the same command goes on')

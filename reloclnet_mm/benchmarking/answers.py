@@ -25,8 +25,7 @@ class Ranked:
     Attributes:
         videos: (Q, K) int64, places of videos, :data:`NO_PLACE` after the end of a list.
         moments: (Q, K, 2) float32, seconds; None for ranked videos.
-        limit: Most answers that a list may have, if a longer one was not asked for; recalls beyond
-            are unknown. None: no limit.
+        limit: How many answers were asked for; recalls beyond are unknown. None: no limit.
     """
 
     videos: NDArray
@@ -47,11 +46,24 @@ class Answers:
     notes: tuple[str, ...] = field(default=())
 
 
-def answers_of(arrays: Arrays, own: Reference | None, reference: Reference, row: str) -> Answers:
+def limit_of(task: str, asked: int, reference: Reference) -> int | None:
+    """Return the limit of lists for which so many answers were asked; None: all videos."""
+    return None if task == 'VR' and asked >= len(reference.video_names) else asked
+
+
+def answers_of(
+    arrays: Arrays,
+    limits: Mapping[str, int],
+    own: Reference | None,
+    reference: Reference,
+    row: str,
+) -> Answers:
     """Bring the lists of a model into the order of the reference.
 
     Args:
         arrays: Its lists.
+        limits: Task to the number of answers that the model was asked for; of a task that is not
+            in it, the longest list has as many.
         own: What its config tests on; None: a config of mmaction2.
         reference: What rows are compared on.
         row: Name of the row for messages.
@@ -60,7 +72,7 @@ def answers_of(arrays: Arrays, own: Reference | None, reference: Reference, row:
         InputError: Its queries or videos cannot be told to be those of the reference.
     """
     if 'query_ids' in arrays and own is not None:
-        return _of_queries(arrays, own, reference, row)
+        return _of_queries(arrays, limits, own, reference, row)
     if 'truth' in arrays:
         return _of_grounding(arrays, reference, row)
     if 'video_names' in arrays:
@@ -71,7 +83,13 @@ def answers_of(arrays: Arrays, own: Reference | None, reference: Reference, row:
     )
 
 
-def _of_queries(arrays: Arrays, own: Reference, reference: Reference, row: str) -> Answers:
+def _of_queries(
+    arrays: Arrays,
+    limits: Mapping[str, int],
+    own: Reference,
+    reference: Reference,
+    row: str,
+) -> Answers:
     ids = arrays['query_ids'].tolist()
     order = places_of_queries(ids, reference, row)
     numbers = np.array([*own.video_ids, NO_VIDEO])
@@ -88,7 +106,11 @@ def _of_queries(arrays: Arrays, own: Reference, reference: Reference, row: str) 
                 f'{row}: ranks video {found[numbers[at] != found][0]}, not in its corpus'
             )
         moments = arrays.get(f'{task}.moments')
-        tasks[task] = Ranked(places[at], None if moments is None else moments[order])
+        tasks[task] = Ranked(
+            places[at],
+            None if moments is None else moments[order],
+            limit_of(task, limits.get(task, found.shape[1]), reference),
+        )
     return Answers(tasks)
 
 
@@ -137,7 +159,7 @@ def _of_proposals(arrays: Arrays, reference: Reference, row: str) -> Answers:
 def _in_own_videos(moments: NDArray, reference: Reference) -> Ranked:
     absent = np.isnan(moments).any(2)
     videos = np.where(absent, NO_PLACE, reference.clusters[:, None])
-    return Ranked(videos, moments, limit=moments.shape[1])
+    return Ranked(videos, moments, limit_of('SVMR', moments.shape[1], reference))
 
 
 def places_of_queries(ids: Sequence[str], reference: Reference, row: str) -> NDArray:

@@ -43,8 +43,8 @@ def measure_costs(
 
     Returns:
         ``parameters``, ``flops_per_video``, ``flops_per_query``, ``videos_per_s``,
-        ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms``, ``latency_p99_ms`` and
-        ``cpu_share``.
+        ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms``, ``latency_p99_ms`` and,
+        of one thread without a GPU, ``cpu_share``.
     """
     model.eval()
     queries = one_by_one(loop.dataloader, TIMED_QUERIES)
@@ -110,8 +110,9 @@ def query_costs(
     """Time queries one at a time, from features in memory to ranked moments of the corpus.
 
     Returns:
-        ``latency_p50_ms``, ``latency_p99_ms``, ``flops_per_query``, the mean, and ``cpu_share``,
-        the seconds of a core that the process got for each second.
+        ``latency_p50_ms``, ``latency_p99_ms``, ``flops_per_query``, the mean, and, of one thread
+        without a GPU, ``cpu_share``, the seconds of a core that it got for each second. Several
+        threads wait for each other even where nothing else runs, and a GPU is waited for.
     """
 
     def ask(query: dict[str, Any]) -> None:
@@ -127,12 +128,14 @@ def query_costs(
         for query in queries[:_COUNTED_QUERIES]:
             ask(query)
     p50, p99 = np.percentile(seconds, [50, 99]).tolist()
-    return dict(
+    costs = dict(
         latency_p50_ms=1e3 * p50,
         latency_p99_ms=1e3 * p99,
-        cpu_share=used / sum(seconds),
         flops_per_query=counter.get_total_flops() / min(len(queries), _COUNTED_QUERIES),
     )
+    if torch.get_num_threads() == 1 and not torch.cuda.is_available():
+        costs['cpu_share'] = used / sum(seconds)
+    return costs
 
 
 def counting_flops() -> FlopCounterMode:
@@ -191,6 +194,13 @@ def _seconds_of(work: Callable[[], Any]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - begin
+
+
+def peak_gpu_memory() -> dict[str, float]:
+    """Return ``peak_gpu_memory_mb``, of torch's tensors in this process; nothing without a GPU."""
+    if not torch.cuda.is_available():
+        return {}
+    return dict(peak_gpu_memory_mb=torch.cuda.max_memory_allocated() / 1e6)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -51,11 +51,12 @@ def parse_rows(specs: Sequence[str]) -> list[Row]:
 
     Args:
         specs: Each ``[NAME=]CONFIG.py``, ``[NAME=]CONFIG.py:CHECKPOINT``, where the checkpoint may
-            be a pattern such as ``run_*/best*.pth`` whose files are the seeds of one row, or
+            be a pattern such as ``seed_*/epoch_4.pth`` whose files are the seeds of one row, or
             ``[NAME=]PREDICTIONS.json``.
 
     Raises:
-        InputError: A file is absent, a pattern matches none, or two rows have the same name.
+        InputError: A file is absent, a pattern matches none or two of one folder, or two rows have
+            the same name.
     """
     names, groups = [], []
     for spec in specs:
@@ -65,9 +66,9 @@ def parse_rows(specs: Sequence[str]) -> list[Row]:
     rows = [Row(name, group) for name, group in zip(_names(names, groups), groups, strict=True)]
     twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
     if twice:
+        first, second, *_ = (row.entries[0] for row in rows if row.name == twice[0])
         raise InputError(
-            f'{twice[0]!r} is the name of two rows; name them apart: '
-            f'NAME={rows[-1].entries[0]} NAME2=…'
+            f'{twice[0]!r} is the name of two rows; name them apart: NAME={first} NAME2={second}'
         )
     return rows
 
@@ -92,7 +93,21 @@ def _entries(spec: str) -> tuple[Entry, ...]:
             f'{checkpoint}: no such file, and as a pattern it matches none; check the path of the '
             'checkpoint, and download one that has an address'
         )
+    _check_runs(checkpoint, found)
     return tuple(Entry(path, Path(name)) for name in found)
+
+
+def _check_runs(pattern: str, found: Sequence[str]) -> None:
+    """Check that no two checkpoints are of one run: seeds are trainings, not epochs of one."""
+    runs: dict[Path, str] = {}
+    for name in found:
+        other = runs.setdefault(Path(name).parent, name)
+        if other != name:
+            raise InputError(
+                f'{pattern}: matches {other} and {name}, two checkpoints of one folder, and seeds '
+                'are trainings of their own; give a pattern that matches one checkpoint of each '
+                'folder'
+            )
 
 
 def _names(given: Sequence[str | None], groups: Sequence[tuple[Entry, ...]]) -> list[str]:

@@ -74,6 +74,8 @@ def writing_lists(path: Path) -> Any:
 def read_lists(path: Path) -> Arrays:
     """Read what was written; a list is padded to the longest.
 
+    A task whose lists are all empty was not answered, and is left out.
+
     Raises:
         InputError: The file cannot be read.
     """
@@ -86,7 +88,17 @@ def read_lists(path: Path) -> Arrays:
                 parts.setdefault(name.removesuffix('.npy').partition('.')[2], []).append(array)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f'{path}: damaged ({error}); remove its folder and run again') from error
-    return {name: _stack(arrays) for name, arrays in parts.items()}
+    arrays = {name: _stack(arrays) for name, arrays in parts.items()}
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            f'{path}: damaged, it has {counts} queries; remove its folder and run again'
+        )
+    for task in TASKS:
+        if f'{task}.video_ids' in arrays and not arrays[f'{task}.video_ids'].shape[1]:
+            arrays.pop(f'{task}.video_ids')
+            arrays.pop(f'{task}.moments', None)
+    return arrays
 
 
 def arrays_of(data_batch: Any, data_samples: Sequence[dict]) -> Arrays:
@@ -119,8 +131,6 @@ def _lists_of_queries(samples: Sequence[Mapping[str, Any]]) -> Arrays:
     arrays = dict(query_ids=np.array([str(sample['query_id']) for sample in samples]))
     for task in TASKS:
         found = [sample.get(f'pred_{task.lower()}') for sample in samples]
-        if all(one is None for one in found):
-            continue
         ids = [
             np.zeros(0, np.int64) if one is None else np.asarray(one['video_ids']) for one in found
         ]

@@ -1,6 +1,7 @@
 """The figures of the report, as SVG that stands in its HTML."""
 
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,8 @@ class Plotter:
                 axes.errorbar(
                     [i + shift for i in at],
                     means,
-                    [1.96 * error for error in errors],
+                    # No bar is drawn for NaN.
+                    [math.nan if error is None else 1.96 * error for error in errors],
                     label=row,
                     linestyle='none' if breakdown['name'] == 'query type' else ':',
                     linewidth=1,
@@ -99,11 +101,13 @@ class Plotter:
         """Draw a recall with its interval against the latency of a query."""
         figure, axes = self._figure('', 'milliseconds a query (p50)', label)
         for row, latency, recall in rows:
-            value, low, high = recall['value'], recall['low'], recall['high']
-            # Rounded recalls of few queries may lie a digit outside.
-            error = [[max(value - low, 0)], [max(high - value, 0)]]
             axes.errorbar(
-                [latency], [value], error, label=row, linestyle='none', **self.style_of(row)
+                [latency],
+                [recall['value']],
+                _error_bar(recall),
+                label=row,
+                linestyle='none',
+                **self.style_of(row),
             )
         axes.set_xscale('log')
         limits = axes.get_xlim()
@@ -138,6 +142,14 @@ class Plotter:
             figure.savefig(written, format='svg', metadata={'Date': None, 'Creator': None})
         text = written.getvalue()
         return text[text.index('<svg') :]
+
+
+def _error_bar(recall: Mapping[str, Any]) -> list[list[float]] | None:
+    """Return the lengths of the bar below and above a recall; None where they are unknown."""
+    if recall['low'] is None:
+        return None
+    # A percentile interval of few videos may lie beside its recall.
+    return [[max(recall['value'] - recall['low'], 0)], [max(recall['high'] - recall['value'], 0)]]
 
 
 def _count_axis(axes: Axes, largest: int) -> None:

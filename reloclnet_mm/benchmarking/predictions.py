@@ -8,7 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reloclnet_mm.benchmarking.answers import NO_PLACE, Answers, Ranked, places_of_queries
+from reloclnet_mm.benchmarking.answers import (
+    NO_PLACE,
+    Answers,
+    Ranked,
+    limit_of,
+    places_of_queries,
+)
 from reloclnet_mm.benchmarking.lists import TASKS, pad
 from reloclnet_mm.benchmarking.reference import Reference
 from reloclnet_mm.errors import InputError
@@ -57,8 +63,7 @@ def read_predictions(path: Path, reference: Reference) -> Answers:
         if task == 'SVMR':
             _check_own(videos, reference, path)
         moments = None if task == 'VR' else pad([x[:, 1:] for x in lists], np.nan, np.float32)
-        is_whole = task == 'VR' and videos.shape[1] >= len(reference.video_names)
-        tasks[task] = Ranked(videos, moments, None if is_whole else videos.shape[1])
+        tasks[task] = Ranked(videos, moments, limit_of(task, videos.shape[1], reference))
     if not tasks:
         raise InputError(f'{path}: has no answers under VR, SVMR or VCMR; expected one of them')
     return Answers(tasks, ('Predictions of another program: no costs.',))

@@ -1,8 +1,9 @@
 """The queries, the right answers and the videos that all rows are compared on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -13,6 +14,9 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.metrics import MomentRecall, VideoRecall
 from reloclnet_mm.evaluation.metrics.truth import Truth, ground_truth
 from reloclnet_mm.registry import DATASETS, METRICS
+
+_TOLERANCE = 1e-3
+"""Seconds by which the same time may differ, for it may have been rounded."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Protocol:
     top_k: tuple[int, ...] = (1, 5, 10, 100)
     ious: tuple[float, ...] = (0.5, 0.7)
     min_annotators: int = 1
+
+    def __str__(self) -> str:
+        ks, ious = (', '.join(map(str, x)) for x in (self.top_k, self.ious))
+        return f'K {ks}, IoU {ious} and {self.min_annotators} annotator(s)'
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,16 @@ class Reference:
         return np.array([query.video for query in self.queries])
 
     @property
+    def has_svmr(self) -> bool:
+        """Whether each query names its own video."""
+        return all(query.own_video is not None for query in self.queries)
+
+    @property
+    def has_one_right_video(self) -> bool:
+        """Whether all right moments of a query are in one video, for each query."""
+        return all(len(set(query.truth.video_ids.tolist())) == 1 for query in self.queries)
+
+    @property
     def hours(self) -> float:
         """Hours of all videos."""
         return sum(self.durations) / 3600
@@ -149,7 +167,7 @@ def read_protocol(evaluators: dict | Sequence[dict]) -> Protocol:
 
 
 def check_same(reference: Reference, other: Reference) -> None:
-    """Check that a config tests on the same queries, answers and videos.
+    """Check that a config tests on the same queries, answers and videos, protocol aside.
 
     Raises:
         InputError: It says how they differ.
@@ -167,20 +185,61 @@ def check_same(reference: Reference, other: Reference) -> None:
                 f'{len(here.keys() & there.keys())} are the same'
                 f'{_such_as(ours, "first")}{_such_as(theirs, "second")}; {remedy}'
             )
+    for name, place in other.video_places.items():
+        here, there = other.durations[place], reference.durations[reference.video_places[name]]
+        if abs(here - there) > _TOLERANCE:
+            raise InputError(
+                f'{both} differ in the duration of video {name!r}: {here:g} s and {there:g} s; '
+                f'{remedy}'
+            )
     for query in other.queries:
         same = reference.queries[reference.query_places[query.query_id]]
-        names = [reference.video_names[v] for v in same.truth.video_ids.tolist()]
-        own = [other.video_names[v] for v in query.truth.video_ids.tolist()]
-        if query.text != same.text or names != own or not _same_moments(query.truth, same.truth):
-            raise InputError(
-                f'{both} differ in query {query.query_id!r}: {query.text!r} in {own[0]!r} at '
-                f'{query.truth.moments[0].tolist()} s and {same.text!r} in {names[0]!r} at '
-                f'{same.truth.moments[0].tolist()} s; {remedy}'
-            )
+        theirs = _compared(same, reference)
+        for what, value in _compared(query, other).items():
+            if not _equal(value, theirs[what]):
+                raise InputError(
+                    f'{both} differ in query {query.query_id!r}, in the {what}: {value} and '
+                    f'{theirs[what]}; {remedy}'
+                )
 
 
-def _same_moments(a: Truth, b: Truth) -> bool:
-    return a.moments.shape == b.moments.shape and np.allclose(a.moments, b.moments, atol=1e-3)
+def protocol_notes(reference: Reference, others: Iterable[Reference | None]) -> list[str]:
+    """Say which protocol is used where the configs have several.
+
+    Args:
+        reference: The one whose protocol is used.
+        others: What other configs test on; None: a config of another package.
+    """
+    differing = {
+        other.source: other.protocol
+        for other in others
+        if other is not None and other.protocol != reference.protocol
+    }
+    if not differing:
+        return []
+    also = ', '.join(f'{protocol} of {source}' for source, protocol in differing.items())
+    return [
+        f'All recalls are computed by {reference.protocol} of {reference.source}, not by {also}.'
+    ]
+
+
+def _compared(query: Asked, of: Reference) -> dict[str, Any]:
+    """What queries of the same id have to have in common."""
+    truth = query.truth
+    return {
+        'text': query.text,
+        'own video': None if query.own_video is None else of.video_names[query.own_video],
+        'right videos': [of.video_names[place] for place in truth.video_ids.tolist()],
+        'right moments': truth.moments.tolist(),
+        'annotators': None if truth.annotators is None else truth.annotators.tolist(),
+    }
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Compare texts, or moments as seconds that may be rounded."""
+    if not isinstance(a, list) or not isinstance(b, list) or not isinstance(a[0], list):
+        return a == b
+    return len(a) == len(b) and np.allclose(a, b, rtol=0, atol=_TOLERANCE)
 
 
 def _such_as(names: Sequence[str], which: str) -> str:
@@ -199,6 +258,11 @@ def _asked(record: dict, places: dict[int, int], ann_file: str) -> Asked:
             'a split with answers'
         )
     truth = ground_truth(record, 'the benchmark')
+    if not len(truth.video_ids):
+        raise InputError(
+            f'{ann_file}: all moments of query {record["query_id"]!r} have relevance 0, expected '
+            'one that is right; leave the query out, as min_relevance of TVRRankingReader does'
+        )
     videos = np.array([places[number] for number in truth.video_ids.tolist()])
     return Asked(
         str(record['query_id']),

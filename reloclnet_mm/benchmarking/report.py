@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from reloclnet_mm.benchmarking.plots import Plotter
 from reloclnet_mm.benchmarking.reference import Protocol
-from reloclnet_mm.benchmarking.results import p_between
+from reloclnet_mm.benchmarking.results import difference_between
 from reloclnet_mm.benchmarking.scores import main_measures
 from reloclnet_mm.utils.fileio import write_json, write_text
 
@@ -26,6 +26,7 @@ COST_COLUMNS = {
     'latency_p50_ms': 'query p50, ms',
     'latency_p99_ms': 'query p99, ms',
     'peak_memory_mb': 'peak memory, MB',
+    'peak_gpu_memory_mb': 'peak GPU memory, MB',
 }
 _SHOWN_K = (1, 10, 100)
 _TEMPLATE = 'report.html.jinja'
@@ -36,7 +37,7 @@ def write_report(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
     Args:
         results: What :func:`~reloclnet_mm.benchmarking.results.summarize` returns, with ``made``:
-            ``command``, ``version`` and ``machine``.
+            ``command`` or None, ``version`` and ``machine``.
         folder: Where to write.
 
     Returns:
@@ -77,19 +78,23 @@ def recall_cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def interval(row: Mapping[str, Any], name: str) -> str:
-    """Return the interval of a recall as text."""
+    """Return the interval of a recall as text; a dash where it is unknown."""
     recall = row['recalls'].get(name)
-    return '' if recall is None else f'{recall["low"]:.1f}–{recall["high"]:.1f}'
+    if recall is None:
+        return ''
+    return '–' if recall['low'] is None else f'{recall["low"]:.1f}–{recall["high"]:.1f}'
 
 
 def quantity(value: float | None) -> str:
     """Return a number with three digits and a prefix for thousands; empty for None."""
     if value is None:
         return ''
-    for factor, unit in ((1e12, ' T'), (1e9, ' G'), (1e6, ' M'), (1e4, ' k')):
-        if abs(value) >= factor:
-            return f'{value / (1e3 if unit == " k" else factor):.3g}{unit}'
-    return f'{value:,.0f}' if value >= 999.5 else f'{value:.3g}'
+    # Before the unit is chosen, for 999,950 is 1 M and not 1,000 k.
+    rounded = float(f'{value:.3g}')
+    for least, one, unit in ((1e12, 1e12, 'T'), (1e9, 1e9, 'G'), (1e6, 1e6, 'M'), (1e4, 1e3, 'k')):
+        if rounded >= least:
+            return f'{rounded / one:.3g} {unit}'
+    return f'{value:,.0f}' if rounded >= 1000 else f'{value:.3g}'
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -100,12 +105,14 @@ def markdown(results: Mapping[str, Any]) -> str:
         [name, *(quantity(row['costs'].get(key)) for key in COST_COLUMNS)]
         for name, row in zip(names, results['rows'], strict=True)
     ]
-    data, made = results['data'], results['made']
+    data, made, protocol = results['data'], results['made'], results['protocol']
     parts = [
         '# Benchmark',
         f'{data["queries"]:,} queries, {data["videos"]:,} videos, {data["hours"]:.1f} hours; '
         f'{_in_markdown(machine_line(made["machine"]))}.',
-        'Recalls in percent, with 95% intervals. Bold: better than the next, p < 0.05.',
+        f'Recalls in percent, with {100 * protocol["confidence"]:.0f}% intervals. Bold: better '
+        f'than the next, p < {protocol["significant"]}.',
+        *map(_in_markdown, data['notes']),
         *_recall_tables(results, names),
         _table(['', *COST_COLUMNS.values()], costs),
     ]
@@ -121,7 +128,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         parts.append(_table(['', *(_in_markdown(row['name']) for row in rows)], lines))
     parts += [f'{number}. {_in_markdown(note)}' for note, number in notes.items()]
-    parts.append(f'Made by reloclnet_mm {made["version"]}:\n\n```\n{made["command"]}\n```')
+    parts.append(f'Made by reloclnet_mm {made["version"]}.')
+    if made['command'] is not None:
+        parts.append(f'```\n{made["command"]}\n```')
     return '\n\n'.join(parts) + '\n'
 
 
@@ -236,16 +245,12 @@ def _matrices(results: Mapping[str, Any]) -> Any:
     """Yield a recall, its rows, and for each two of them the difference and corrected p."""
     for measure in main_measures(Protocol(**_protocol(results))):
         rows = [row['name'] for row in results['rows'] if measure.name in row['recalls']]
-        values = {row['name']: row['recalls'].get(measure.name) for row in results['rows']}
         if len(rows) > 1:
             yield (
                 measure.label,
                 rows,
                 {
-                    (a, b): (
-                        values[a]['value'] - values[b]['value'],
-                        p_between(measure.name, a, b, results['significance']),
-                    )
+                    (a, b): difference_between(measure.name, a, b, results['significance'])
                     for a in rows
                     for b in rows
                     if a != b

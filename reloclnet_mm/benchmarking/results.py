@@ -16,9 +16,9 @@ from reloclnet_mm.benchmarking.scores import (
     CONFIDENCE,
     FLIPS,
     RESAMPLES,
-    Measure,
     Scores,
     breakdowns,
+    main_measures,
     measures_of,
     recall_by_corpus_size,
     recall_by_k,
@@ -26,6 +26,7 @@ from reloclnet_mm.benchmarking.scores import (
     score,
     significance,
 )
+from reloclnet_mm.evaluation.table import recall_name
 
 SIGNIFICANT = 0.05
 """Corrected p-values below this are significant."""
@@ -33,13 +34,21 @@ SIGNIFICANT = 0.05
 BUSY = 0.8
 """Share of a core that a process gets at least where the machine does nothing else."""
 
+_NO_SVMR = 'SVMR is left out of all rows: the annotation does not name the own video of each query.'
+_SEVERAL_RIGHT = (
+    'Recall by size of the corpus is left out: a query has several right videos, and the rank of '
+    'the first does not tell how many of them a smaller corpus has.'
+)
+
 
 def summarize(
     rows: Sequence[Row],
     read_answers: Callable[[Entry], Answers],
     records: Mapping[Entry, Record],
     reference: Reference,
+    *,
     differ: tuple[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compute everything that the report shows.
 
@@ -50,33 +59,35 @@ def summarize(
         records: Record of each entry that was evaluated here.
         reference: What rows are compared on.
         differ: Names of the rows whose most different queries are shown; None: the two best.
+        notes: What a reader has to know of the data beside what is found here.
 
     Returns:
         Plain values that JSON can hold.
     """
     scores: dict[str, list[Scores]] = {}
-    notes: dict[str, tuple[str, ...]] = {}
+    own_notes: dict[str, tuple[str, ...]] = {}
     for row in rows:
         for entry in row.entries:
             answers = read_answers(entry)
             scores.setdefault(row.name, []).append(score(answers, reference))
-            notes[row.name] = answers.notes
+            own_notes[row.name] = answers.notes
     measures = measures_of(reference.protocol)
     found = {
         row.name: _row(
             row,
             scores[row.name],
             [records[entry] for entry in row.entries if entry in records],
-            notes[row.name],
+            own_notes[row.name],
+            reference,
             recalls(scores[row.name], measures, reference.clusters),
         )
         for row in rows
     }
     pairs = significance(scores, measures, reference.clusters)
-    pair = differ or _two_best(found, measures)
+    pair = differ or _two_best(found, reference)
     first = {row.name: row.entries[0] for row in rows}
     return dict(
-        data=_data(reference),
+        data=_data(reference) | dict(notes=[*_data_notes(reference), *notes]),
         protocol=asdict(reference.protocol)
         | dict(
             confidence=CONFIDENCE,
@@ -99,6 +110,11 @@ def summarize(
     )
 
 
+def _data_notes(reference: Reference) -> list[str]:
+    found = [] if reference.has_svmr else [_NO_SVMR]
+    return found if reference.has_one_right_video else [*found, _SEVERAL_RIGHT]
+
+
 def _data(reference: Reference) -> dict[str, Any]:
     moments = [query.truth.moments for query in reference.queries]
     return dict(
@@ -118,6 +134,7 @@ def _row(
     scores: Sequence[Scores],
     records: Sequence[Record],
     notes: Sequence[str],
+    reference: Reference,
     recalls_of_row: Mapping[str, Any],
 ) -> dict[str, Any]:
     return dict(
@@ -125,8 +142,8 @@ def _row(
         entries=[str(entry) for entry in row.entries],
         recalls=recalls_of_row,
         costs=_mean([record.costs for record in records]),
-        other=_mean([_others(record.metrics) for record in records]),
-        notes=[*_notes(row, records, scores), *notes],
+        other=_mean([_others(record.metrics, reference) for record in records]),
+        notes=[*_notes(row, records, scores, reference), *notes],
     )
 
 
@@ -138,20 +155,22 @@ def _mean(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([record[name] for record in records])) for name in names}
 
 
-def _others(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """What a config's own evaluator reports beside recalls, which the report computes anew."""
-    prefixes = tuple(f'{task}/R' for task in TASKS)
-    by_type = tuple(f'{task}/' for task in TASKS)
+def _others(metrics: Mapping[str, float | None], reference: Reference) -> dict[str, float]:
+    """What a config's own evaluator reports beside the recalls that the report computes anew."""
+    types = {query.query_type for query in reference.queries}
+    computed = {
+        f'{measure.task}/{below}{recall_name(measure.top_k, measure.iou)}'
+        for measure in measures_of(reference.protocol)
+        for below in ('', *(f'{query_type}/' for query_type in types))
+    }
     return {
-        name: value
-        for name, value in metrics.items()
-        if value is not None
-        and not name.startswith(prefixes)
-        and not (name.startswith(by_type) and '/R' in name)
+        name: value for name, value in metrics.items() if value is not None and name not in computed
     }
 
 
-def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> list[str]:
+def _notes(
+    row: Row, records: Sequence[Record], scores: Sequence[Scores], reference: Reference
+) -> list[str]:
     notes = []
     first = row.entries[0]
     parameters = records[0].costs.get('parameters') if records else 0
@@ -165,10 +184,15 @@ def _notes(row: Row, records: Sequence[Record], scores: Sequence[Scores]) -> lis
         )
     if len(row.entries) > 1:
         notes.append(f'Mean ± standard deviation of {len(row.entries)} trainings.')
-    absent = [task for task in TASKS if task not in scores[0].limits]
+    absent = [
+        task
+        for task in TASKS
+        if task not in scores[0].limits and (task != 'SVMR' or reference.has_svmr)
+    ]
     if absent:
         notes.append(f'It does not answer {" and ".join(absent)}.')
-    limits = {task: x for task, x in scores[0].limits.items() if x is not None}
+    most = max(reference.protocol.top_k)
+    limits = {task: x for task, x in scores[0].limits.items() if x is not None and x < most}
     if limits:
         listed = ', '.join(f'{task} {limit}' for task, limit in limits.items())
         notes.append(f'Its lists end after so many answers: {listed}. Recalls beyond are unknown.')
@@ -179,29 +203,33 @@ def _best(
     name: str, rows: Mapping[str, dict[str, Any]], pairs: Sequence[Mapping[str, Any]]
 ) -> str | None:
     """Return the row that is significantly better than the next; None if none is."""
-    served = [row for row in rows if name in rows[row]['recalls']]
-    order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+    order = _best_first(name, rows)
     if len(order) < 2:
         return None
-    p = p_between(name, order[0], order[1], pairs)
+    _, p = difference_between(name, order[0], order[1], pairs)
     return order[0] if p < SIGNIFICANT else None
 
 
-def p_between(name: str, a: str, b: str, pairs: Sequence[Mapping[str, Any]]) -> float:
-    """Return the corrected p-value of a measure between two rows."""
+def difference_between(
+    name: str, a: str, b: str, pairs: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """Return a − b of a measure in points, and its corrected p-value."""
     (found,) = [x for x in pairs if x['measure'] == name and {x['a'], x['b']} == {a, b}]
-    return found['p_holm']
+    difference = found['difference']
+    # Subtracted, for 0 with its sign changed would be shown as -0.00.
+    return difference if found['a'] == a else 0 - difference, found['p_holm']
 
 
-def _two_best(
-    rows: Mapping[str, dict[str, Any]], measures: Sequence[Measure]
-) -> tuple[str, str] | None:
-    """Choose the two best rows by R@1 of VCMR, or else of SVMR or VR."""
-    ious = [measure.iou for measure in measures if measure.iou is not None]
-    for task in ('VCMR', 'SVMR', 'VR'):
-        name = Measure(task, None if task == 'VR' else ious[0], measures[0].top_k).name
-        served = [row for row in rows if name in rows[row]['recalls']]
-        if len(served) > 1:
-            order = sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])
+def _two_best(rows: Mapping[str, dict[str, Any]], reference: Reference) -> tuple[str, str] | None:
+    """Choose the two best rows by the main recall of VCMR, or else of SVMR or VR."""
+    for measure in reversed(main_measures(reference.protocol)):
+        order = _best_first(measure.name, rows)
+        if len(order) > 1:
             return order[0], order[1]
     return None
+
+
+def _best_first(name: str, rows: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Order the rows that serve a measure."""
+    served = [row for row in rows if name in rows[row]['recalls']]
+    return sorted(served, key=lambda row: -rows[row]['recalls'][name]['value'])

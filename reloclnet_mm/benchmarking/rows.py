@@ -3,17 +3,20 @@
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from mmengine.config import Config
 
+import reloclnet_mm
+from reloclnet_mm.benchmarking.costs import describe_machine
 from reloclnet_mm.benchmarking.entries import Entry
 from reloclnet_mm.benchmarking.lists import Arrays, read_lists
 from reloclnet_mm.benchmarking.worker import LISTS, Job, config_of, work
@@ -21,7 +24,6 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.utils.fileio import write_json
 from reloclnet_mm.utils.json_files import read_json
 from reloclnet_mm.utils.progress import counted
-from reloclnet_mm.version import __version__
 
 _RECORD = 'row.json'
 _FEATURES = {'.h5', '.hdf5', '.npy', '.npz', '.pt', '.pth', '.safetensors'}
@@ -33,12 +35,15 @@ class Record(msgspec.Struct):
 
     Attributes:
         signature: What it depends on: see :func:`signature_of`.
+        limits: Task to the number of answers that the model was asked for, where it tells.
         metrics: What the config's own evaluator reported.
-        costs: See :func:`~reloclnet_mm.benchmarking.costs.measure_costs`; ``peak_memory_mb``.
+        costs: See :func:`~reloclnet_mm.benchmarking.costs.measure_costs`; ``peak_memory_mb``,
+            ``peak_gpu_memory_mb``.
         machine: See :func:`~reloclnet_mm.benchmarking.costs.describe_machine`.
     """
 
     signature: str
+    limits: dict[str, int]
     metrics: dict[str, float | None]
     costs: dict[str, float]
     machine: dict[str, Any]
@@ -65,19 +70,28 @@ def signature_of(cfg: Config, entry: Entry, threads: int | None) -> str:
     """Compute the SHA-256 of what the numbers of an entry depend on.
 
     These are the settings of the config, the content of the checkpoint, the files that the test
-    reads (annotation by content, features by size and time of change), the number of threads and
-    the version of this package.
+    reads (annotation by content, features by size and time of change), the source of this package,
+    and the machine: processor, device, number of threads and version of torch.
     """
+    machine = describe_machine()
     settings = {name: x for name, x in cfg.to_dict().items() if name not in _NO_MATTER}
     return _digest(
         dict(
             settings=settings,
             checkpoint=_content(entry.checkpoint) if entry.checkpoint else None,
             files={str(path): _state(path) for path in files_of(cfg)},
-            threads=threads or torch.get_num_threads(),
-            version=__version__,
+            source=source_of(Path(reloclnet_mm.__file__).parent),
+            machine=[machine[name] for name in ('cpu', 'device', 'torch')],
+            threads=threads or machine['threads'],
         )
     )
+
+
+@cache
+def source_of(package: Path) -> str:
+    """Compute the SHA-256 of the modules of a package, of their names and content."""
+    modules = sorted(package.rglob('*.py'))
+    return _digest({str(path.relative_to(package)): _content(path) for path in modules})
 
 
 def files_of(cfg: Config) -> list[Path]:
@@ -195,10 +209,10 @@ def _run(job: Job, advance: Any) -> dict[str, Any]:
 
 def _is_finished(folder: Path, signature: str) -> bool:
     try:
-        _read(folder, signature).read_lists()
+        _read(folder, signature)
     except InputError:
         return False
-    return True
+    return zipfile.is_zipfile(folder / LISTS)
 
 
 def _read(folder: Path, signature: str) -> Evaluated:

@@ -1,14 +1,17 @@
 """The whole of a benchmark: from the command line's rows to the report."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
 from reloclnet_mm.benchmarking.predictions import read_predictions
-from reloclnet_mm.benchmarking.reference import Reference, check_same, read_reference
+from reloclnet_mm.benchmarking.reference import (
+    Reference,
+    check_same,
+    protocol_notes,
+    read_reference,
+)
 from reloclnet_mm.benchmarking.report import write_report
 from reloclnet_mm.benchmarking.results import summarize
 from reloclnet_mm.benchmarking.rows import evaluate_entries
@@ -23,6 +26,7 @@ def run_benchmark(
     *,
     threads: int | None = None,
     differ: tuple[str, str] | None = None,
+    command: str | None = None,
 ) -> list[Path]:
     """Evaluate rows on the same queries and videos, and write the report.
 
@@ -31,6 +35,7 @@ def run_benchmark(
         folder: Folder of the report, and of the finished evaluations.
         threads: Number of torch's threads; None: torch's choice.
         differ: Names of the rows whose most different queries are shown; None: the two best.
+        command: Command line that the report shows; None: it was made from Python.
 
     Returns:
         The report's files.
@@ -63,13 +68,21 @@ def run_benchmark(
     def read_answers(entry: Entry) -> Answers:
         if entry in predictions:
             return predictions[entry]
-        return answers_of(by_entry[entry].read_lists(), own[entry], reference, str(entry))
+        found = by_entry[entry]
+        return answers_of(
+            found.read_lists(), found.record.limits, own[entry], reference, str(entry)
+        )
 
     records = {entry: found.record for entry, found in by_entry.items()}
-    results = summarize(rows, read_answers, records, reference, differ)
-    made = dict(
-        command=shlex.join(sys.argv), version=__version__, machine=evaluated[0].record.machine
+    results = summarize(
+        rows,
+        read_answers,
+        records,
+        reference,
+        differ=differ,
+        notes=protocol_notes(reference, own.values()),
     )
+    made = dict(command=command, version=__version__, machine=evaluated[0].record.machine)
     return write_report(dict(results, made=made), folder)
 
 

@@ -1,5 +1,6 @@
 """From answers to numbers: recalls with intervals, significance, breakdowns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -21,7 +22,7 @@ from reloclnet_mm.evaluation.comparison import (
     sign_flip_p_values,
     subset_recalls,
 )
-from reloclnet_mm.evaluation.functional import recall_at, video_hits
+from reloclnet_mm.evaluation.functional import video_hits
 from reloclnet_mm.evaluation.table import recall_name
 
 RESAMPLES, FLIPS, CONFIDENCE = 2000, 9999, 0.95
@@ -87,8 +88,7 @@ def score(answers: Answers, reference: Reference) -> Scores:
 
     SVMR is left out where a query does not name its own video.
     """
-    known = all(query.own_video is not None for query in reference.queries)
-    tasks = {task: x for task, x in answers.tasks.items() if known or task != 'SVMR'}
+    tasks = {task: x for task, x in answers.tasks.items() if reference.has_svmr or task != 'SVMR'}
     ranks: dict[tuple[str, float | None], NDArray] = {}
     for task, ranked in tasks.items():
         if task == 'VR':
@@ -114,8 +114,7 @@ def _moment_ranks(task: str, ranked: Ranked, reference: Reference) -> NDArray:
     ):
         truth = query.truth
         if task == 'SVMR':
-            own = truth.video_ids == query.own_video
-            truth = type(truth)(*(x if x is None else x[own] for x in truth))
+            truth = truth.chosen(truth.video_ids == query.own_video)
         ranks.append(first_hits(truth.hits(videos, moments, ious, annotators)))
     return np.stack(ranks, 1)
 
@@ -131,8 +130,8 @@ def recalls(
         clusters: (Q,) the video of each query.
 
     Returns:
-        By name ``value`` (the mean over seeds), ``low`` and ``high`` of its interval, ``seeds``
-        and, of several, their standard deviation ``sd``.
+        By name ``value`` (the mean over seeds), ``low`` and ``high`` of its interval, None where
+        all queries are of one video, ``seeds`` and, of several, their standard deviation ``sd``.
     """
     served = [m for m in measures if all(x.hits(m) is not None for x in seeds)]
     if not served:
@@ -141,11 +140,18 @@ def recalls(
     ends = 100 * bootstrap_intervals(means, clusters, resamples=RESAMPLES, confidence=CONFIDENCE)
     found = {}
     for measure, (low, high) in zip(served, ends.tolist(), strict=True):
-        each = [recall_at(x.hits(measure)[:, None], 1) for x in seeds]
-        found[measure.name] = dict(value=float(np.mean(each)), low=low, high=high, seeds=each)
+        each = [100 * float(x.hits(measure).mean()) for x in seeds]
+        found[measure.name] = dict(
+            value=float(np.mean(each)), low=_known(low), high=_known(high), seeds=each
+        )
         if len(each) > 1:
             found[measure.name]['sd'] = float(np.std(each, ddof=1))
     return found
+
+
+def _known(value: float) -> float | None:
+    """None for NaN, which JSON cannot hold."""
+    return None if math.isnan(value) else value
 
 
 def mean_hits(seeds: Sequence[Scores], measure: Measure) -> NDArray | None:
@@ -186,7 +192,7 @@ def significance(
 
 
 def main_measures(protocol: Protocol) -> list[Measure]:
-    """Choose the recalls that are drawn: R@1 of each task, at the lowest IoU."""
+    """Choose the recalls that are drawn: of VR, SVMR and VCMR at the lowest K and IoU."""
     k, iou = protocol.top_k[0], protocol.ious[0]
     return [Measure('VR', None, k), Measure('SVMR', iou, k), Measure('VCMR', iou, k)]
 
@@ -212,7 +218,8 @@ def breakdowns(rows: Mapping[str, Sequence[Scores]], reference: Reference) -> li
 
     Returns:
         ``name``, ``groups`` (a label and the number of queries of each) and ``recalls``: measure to
-        row to a list of percent and clustered standard error, for each group.
+        row to a list of percent and clustered standard error, for each group; an error is None
+        where all queries of the group are of one video.
     """
     found = []
     for name, labels, group in groupings(reference):
@@ -231,10 +238,11 @@ def breakdowns(rows: Mapping[str, Sequence[Scores]], reference: Reference) -> li
     return found
 
 
-def _mean_and_error(hits: NDArray, clusters: NDArray) -> tuple[float, float] | None:
+def _mean_and_error(hits: NDArray, clusters: NDArray) -> tuple[float, float | None] | None:
     if not len(hits):
         return None
-    return 100 * float(hits.mean()), 100 * float(clustered_errors(hits[None], clusters)[0])
+    error = 100 * float(clustered_errors(hits[None], clusters)[0])
+    return 100 * float(hits.mean()), _known(error)
 
 
 def groupings(reference: Reference) -> list[tuple[str, list[str], NDArray]]:
@@ -271,12 +279,14 @@ def recall_by_corpus_size(
     """Compute the expected recall of VR where the corpus is a random part of the whole.
 
     Returns:
-        ``sizes``, ``top_k`` and ``recalls``: row to a list of lower and upper bound in percent.
+        ``sizes``, ``top_k`` and ``recalls``: row to a list of lower and upper bound in percent; no
+        row where a query has several right videos, for the rank of the first does not tell how
+        many of them a part has.
     """
     total, k = len(reference.video_names), reference.protocol.top_k[0]
     sizes = np.unique(np.geomspace(min(10, total), total, 12).round().astype(int)).tolist()
     found = {}
-    for name, seeds in rows.items():
+    for name, seeds in rows.items() if reference.has_one_right_video else ():
         if all(('VR', None) in x.ranks for x in seeds):
             bounds = [subset_recalls(x.ranks['VR', None], x.listed, total, sizes, k) for x in seeds]
             found[name] = (100 * np.mean(bounds, axis=0)).tolist()

@@ -14,13 +14,20 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
-from reloclnet_mm.benchmarking.costs import count_parameters, describe_machine, measure_costs
+from reloclnet_mm.benchmarking.costs import (
+    count_parameters,
+    describe_machine,
+    measure_costs,
+    peak_gpu_memory,
+)
 from reloclnet_mm.benchmarking.entries import Entry
 from reloclnet_mm.benchmarking.lists import ListWriter, writing_lists
 from reloclnet_mm.engine.hooks import CheckpointCheckHook
 from reloclnet_mm.engine.loops.corpus_loops import CorpusLoopMixin
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.profiling.harness import peak_rss_mb
 from reloclnet_mm.utils.cli import build_runner, read_config
 from reloclnet_mm.utils.config_checks import building_errors_are_input_errors
@@ -80,7 +87,8 @@ def evaluate(job: Job, advance: Callable[[int], None]) -> dict[str, Any]:
         advance: Called with the number of queries of each batch.
 
     Returns:
-        ``metrics``, what its own evaluator reports; ``costs``; and ``machine``.
+        ``limits``, see :func:`limits_of`; ``metrics``, what its own evaluator reports; ``costs``;
+        and ``machine``.
     """
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -102,16 +110,25 @@ def evaluate(job: Job, advance: Callable[[int], None]) -> dict[str, Any]:
         runner.test_loop.evaluator.metrics.append(ListWriter(file))
         metrics = runner.test()
     # Before the costs are measured, whose own data is in memory.
-    peak = peak_rss_mb()
+    peaks = dict(peak_memory_mb=peak_rss_mb(), **peak_gpu_memory())
     model = bare_model(runner.model)
     costs = dict(parameters=count_parameters(model))
     if isinstance(runner.test_loop, CorpusLoopMixin):
         costs = measure_costs(model, runner.test_loop, watch.corpus, job.hours)
     return dict(
+        limits=limits_of(model),
         metrics={name: float(x) if math.isfinite(x) else None for name, x in metrics.items()},
-        costs=dict(costs, peak_memory_mb=peak),
+        costs=costs | peaks,
         machine=describe_machine(),
     )
+
+
+def limits_of(model: nn.Module) -> dict[str, int]:
+    """Return how many answers of each task a model is asked for; empty if it is not of ours."""
+    if not isinstance(model, CorpusModel):
+        return {}
+    moments = model.ranking.num_moments
+    return dict(VR=model.ranking.num_videos, SVMR=moments, VCMR=moments)
 
 
 class _Watch(Hook):

@@ -73,11 +73,14 @@ def bootstrap_intervals(
         seed: Of the draws.
 
     Returns:
-        (M, 2) low and high end, in the unit of the values.
+        (M, 2) low and high end, in the unit of the values; NaN of fewer than two clusters, whose
+        draws are all the same.
     """
     sums = cluster_sums(values, clusters)
     sizes = cluster_sums(np.ones((1, np.shape(values)[1])), clusters)
     count, rng = sums.shape[1], np.random.default_rng(seed)
+    if count < 2:
+        return np.full((len(sums), 2), np.nan)
     means = []
     for draws in _parts(resamples):
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
@@ -94,11 +97,15 @@ def clustered_errors(values: NDArray, clusters: ArrayLike) -> NDArray[np.float64
         clusters: (Q,) number of each query's cluster.
 
     Returns:
-        (M,): the root of Σ (S − mean · n)² over clusters of n queries with sum S, over Q.
+        (M,): the root of C / (C − 1) · Σ (S − mean · n)² over clusters of n queries with sum S,
+        over Q; NaN of fewer than two clusters, which tell nothing of others.
     """
     values = np.asarray(values, np.float64)
     residuals = cluster_sums(values - values.mean(1, keepdims=True), clusters)
-    return np.sqrt((residuals**2).sum(1)) / values.shape[1]
+    count = residuals.shape[1]
+    if count < 2:
+        return np.full(len(values), np.nan)
+    return np.sqrt(count / (count - 1) * (residuals**2).sum(1)) / values.shape[1]
 
 
 def sign_flip_p_values(
@@ -150,6 +157,9 @@ def subset_recalls(
     ranks: NDArray, listed: int, num_videos: int, sizes: Sequence[int], top_k: int
 ) -> NDArray[np.float64]:
     """Compute the expected R@K of video retrieval where the corpus is a random part of the whole.
+
+    Each query has one right video: for several, the rank of the first does not tell how many of
+    them are in the part.
 
     The part has the right video and others drawn at random. A right video at rank r has r − 1
     others before it; how many of them are drawn follows the hypergeometric distribution, so nothing

@@ -25,7 +25,7 @@ def same_hits(found, expected):
 
 @pytest.fixture
 def answers(evaluated, reference):
-    return answers_of(evaluated[1], reference, reference, 'row')
+    return answers_of(evaluated[1], evaluated[0]['limits'], reference, reference, 'row')
 
 
 def test_queries_are_matched_by_id_and_videos_by_name(evaluated, reference, answers):
@@ -43,7 +43,7 @@ def test_queries_are_matched_by_id_and_videos_by_name(evaluated, reference, answ
         video_names=reference.video_names[::-1],
         video_ids=tuple(1000 - number for number in reversed(reference.video_ids)),
     )
-    found = answers_of(mixed, own, reference, 'row')
+    found = answers_of(mixed, evaluated[0]['limits'], own, reference, 'row')
     for task, ranked in answers.tasks.items():
         np.testing.assert_array_equal(found.tasks[task].videos, ranked.videos)
         if ranked.moments is not None:
@@ -53,7 +53,7 @@ def test_queries_are_matched_by_id_and_videos_by_name(evaluated, reference, answ
 def test_a_query_that_was_not_answered_is_an_error(evaluated, reference):
     fewer = {name: x[1:] for name, x in evaluated[1].items()}
     with pytest.raises(InputError, match=r"answers 7 queries, 7 of the 8 .*'8' has no answer"):
-        answers_of(fewer, reference, reference, 'row')
+        answers_of(fewer, {}, reference, reference, 'row')
 
 
 def submission_of(answers, reference):
@@ -98,8 +98,18 @@ def test_predictions_have_the_recalls_of_the_model_that_made_them(
     expected, found = hits_of(answers, reference), hits_of(read(submission), reference)
     # Lists of three videos and ten moments tell nothing of the first hundred.
     beyond = {name for name in expected if 'R100' in name} | {'VR/R5', 'VR/R10'}
-    assert {name for name, hits in found.items() if hits is None} == beyond
+    for hits in (expected, found):
+        assert {name for name, x in hits.items() if x is None} == beyond
     same_hits(found, {name: hits for name, hits in expected.items() if name not in beyond})
+
+
+@pytest.mark.parametrize(('asked', 'limit'), [(2, 2), (3, 3), (4, None), (100, None)])
+def test_a_model_has_no_recall_beyond_what_it_was_asked_for(evaluated, reference, asked, limit):
+    limits = dict(VR=asked, SVMR=asked, VCMR=asked)
+    answers = answers_of(evaluated[1], limits, reference, reference, 'row')
+    found = {task: ranked.limit for task, ranked in answers.tasks.items()}
+    # Four videos are all, and moments have no end.
+    assert found == dict(VR=limit, SVMR=asked, VCMR=asked)
 
 
 def test_a_task_that_is_absent_has_no_answers(read, submission):
@@ -152,7 +162,7 @@ def grounded(reference):
 
 
 def test_grounding_serves_svmr_alone_and_no_further_than_its_lists(reference):
-    found = hits_of(answers_of(grounded(reference), None, reference, 'drn'), reference)
+    found = hits_of(answers_of(grounded(reference), {}, None, reference, 'drn'), reference)
     served = {name: hits for name, hits in found.items() if hits is not None}
     assert sorted(served) == ['SVMR/R1@0.5', 'SVMR/R1@0.7']
     assert served['SVMR/R1@0.7'].tolist() == [True, False] * 4
@@ -161,24 +171,24 @@ def test_grounding_serves_svmr_alone_and_no_further_than_its_lists(reference):
 def test_grounding_of_other_queries_or_another_order_is_an_error(reference):
     arrays = grounded(reference)
     with pytest.raises(InputError, match='answers 7 queries, and the others 8'):
-        answers_of({name: x[1:] for name, x in arrays.items()}, None, reference, 'drn')
+        answers_of({name: x[1:] for name, x in arrays.items()}, {}, None, reference, 'drn')
     with pytest.raises(InputError, match=r"query 1 is one on 'h' .*others on 'e'.*file order"):
-        answers_of({name: x[::-1] for name, x in arrays.items()}, None, reference, 'drn')
+        answers_of({name: x[::-1] for name, x in arrays.items()}, {}, None, reference, 'drn')
 
 
 def test_proposals_are_the_same_for_all_queries_of_a_video_and_a_note_says_so(reference):
     names = np.array(reference.video_names)[::-1]
     moments = np.arange(4 * 2 * 2, dtype=np.float32).reshape(4, 2, 2)
     arrays = {'video_names': names, 'SVMR.moments': moments}
-    answers = answers_of(arrays, None, reference, 'bmn')
+    answers = answers_of(arrays, {}, None, reference, 'bmn')
     for query, listed in zip(reference.queries, answers.tasks['SVMR'].moments, strict=True):
         place = names.tolist().index(reference.video_names[query.video])
         np.testing.assert_array_equal(listed, moments[place])
     assert 'without reading the query' in answers.notes[0]
     with pytest.raises(InputError, match=r"no proposals for 1 videos .*'h'"):
-        answers_of({name: x[1:] for name, x in arrays.items()}, None, reference, 'bmn')
+        answers_of({name: x[1:] for name, x in arrays.items()}, {}, None, reference, 'bmn')
 
 
 def test_a_model_of_ours_without_a_corpus_cannot_be_compared(evaluated, reference):
     with pytest.raises(InputError, match='no test_corpus_dataloader'):
-        answers_of(evaluated[1], None, reference, 'row')
+        answers_of(evaluated[1], {}, None, reference, 'row')

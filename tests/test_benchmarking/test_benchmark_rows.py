@@ -12,7 +12,7 @@ from small_benchmark import write_checkpoint, write_entry
 from tiny_corpus import FILES, INDEX, edit_line
 
 from reloclnet_mm.benchmarking import rows
-from reloclnet_mm.benchmarking.rows import evaluate_entries, files_of, signature_of
+from reloclnet_mm.benchmarking.rows import evaluate_entries, files_of, signature_of, source_of
 from reloclnet_mm.benchmarking.worker import config_of, evaluate
 from reloclnet_mm.errors import InputError
 
@@ -101,6 +101,31 @@ def new_features(own, folder):
 def test_the_signature_follows_what_the_numbers_depend_on(own, corpus_folder, change):
     before = signature_of(config_of(own), own, 1)
     change(own, corpus_folder)
+    assert signature_of(config_of(own), own, 1) != before
+
+
+@pytest.mark.parametrize('name', ['cpu', 'device', 'torch'])
+def test_rows_of_another_machine_are_evaluated_again(own, monkeypatch, name):
+    before = signature_of(config_of(own), own, 1)
+    other = rows.describe_machine() | {name: 'another'}
+    monkeypatch.setattr(rows, 'describe_machine', lambda: other)
+    assert signature_of(config_of(own), own, 1) != before
+
+
+def test_a_change_of_the_source_of_the_package_is_seen(own, monkeypatch, tmp_path):
+    package = tmp_path / 'package'
+    (package / 'inner').mkdir(parents=True)
+    (package / 'inner/module.py').write_text('x = 1\n')
+    (package / 'notes.txt').touch()
+    first = source_of(package)
+    (package / 'notes.txt').unlink()
+    source_of.cache_clear()
+    assert source_of(package) == first
+    (package / 'inner/module.py').write_text('x = 2\n')
+    source_of.cache_clear()
+    assert source_of(package) != first
+    before = signature_of(config_of(own), own, 1)
+    monkeypatch.setattr(rows, 'source_of', lambda package: first)
     assert signature_of(config_of(own), own, 1) != before
 
 

@@ -11,7 +11,15 @@ from reloclnet_mm.errors import InputError
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ('a.py', 'b.py', 'lists.json', 'x/one.pth', 'run_0/lr=1.pth', 'run_1/lr=1.pth'):
+    for name in (
+        'a.py',
+        'b.py',
+        'lists.json',
+        'x/one.pth',
+        'run_0/lr=1.pth',
+        'run_1/lr=1.pth',
+        'run_1/lr=2.pth',
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
 
@@ -48,6 +56,11 @@ def test_rows_of_one_config_are_named_by_their_weights():
         (['x/one.pth'], 'expected CONFIG.py:CHECKPOINT, CONFIG.py for a model without weights'),
         (['a.py', 'a.py:x/one.pth', 'm=a.py', 'm=b.py'], "'m' is the name of two rows"),
         (['a.py', 'a.py'], "'a .*' is the name of two rows"),
+        (['m=a.py', 'm=b.py', 'n=lists.json'], 'name them apart: NAME=a.py NAME2=b.py'),
+        (
+            ['a.py:run_*/*.pth'],
+            r'run_\*/\*\.pth: matches run_1/lr=1.pth and run_1/lr=2.pth, two .* of one folder',
+        ),
     ],
 )
 def test_what_cannot_be_found_or_told_apart_is_an_error(specs, message):

@@ -42,6 +42,26 @@ def test_lists_of_batches_are_read_as_one_and_padded_to_the_longest(tmp_path):
     assert 'SVMR.video_ids' not in arrays
 
 
+def test_a_task_that_a_whole_batch_does_not_answer_keeps_its_place(tmp_path):
+    with writing_lists(tmp_path / 'lists.npz') as file:
+        writer = ListWriter(file)
+        writer.process(None, [sample(3, [7])])
+        writer.process(None, [sample(4, [7], svmr=[[7, 0, 1]])])
+    arrays = read_lists(tmp_path / 'lists.npz')
+    np.testing.assert_array_equal(arrays['SVMR.video_ids'], [[NO_VIDEO], [7]])
+    assert 'VCMR.video_ids' not in arrays
+
+
+def test_arrays_of_different_numbers_of_queries_are_an_error(tmp_path):
+    path = tmp_path / 'lists.npz'
+    with writing_lists(path) as file:
+        ListWriter(file).process(None, [sample(3, [7])])
+        with file.open('000001.query_ids.npy', 'w') as member:
+            np.lib.format.write_array(member, np.array(['4']))
+    with pytest.raises(InputError, match=r"damaged, it has .*'query_ids': 2.* queries"):
+        read_lists(path)
+
+
 def test_an_interrupted_writer_leaves_no_file(tmp_path):
     def interrupted():
         with writing_lists(tmp_path / 'lists.npz') as file:

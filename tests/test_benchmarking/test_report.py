@@ -11,8 +11,8 @@ import pytest
 
 from reloclnet_mm.benchmarking.answers import Answers, answers_of
 from reloclnet_mm.benchmarking.entries import Entry, Row
-from reloclnet_mm.benchmarking.report import quantity, recall_cell, write_report
-from reloclnet_mm.benchmarking.results import summarize
+from reloclnet_mm.benchmarking.report import html, markdown, quantity, recall_cell, write_report
+from reloclnet_mm.benchmarking.results import difference_between, summarize
 from reloclnet_mm.benchmarking.rows import Record
 
 EVIL = '<script>alert("$1$")</script> & "quotes"'
@@ -53,7 +53,7 @@ def report(evaluated, reference, tmp_path_factory):
     queries = tuple(replace(x, text=EVIL) for x in reference.queries)
     reference = replace(reference, queries=queries, video_names=(EVIL, *reference.video_names[1:]))
     record, arrays = evaluated
-    own = answers_of(arrays, reference, reference, 'row')
+    own = answers_of(arrays, record['limits'], reference, reference, 'row')
     shuffled = {
         task: replace(x, videos=x.videos[::-1], moments=None if task == 'VR' else x.moments[::-1])
         for task, x in own.tasks.items()
@@ -66,9 +66,10 @@ def report(evaluated, reference, tmp_path_factory):
     svmr = Answers(dict(SVMR=replace(own.tasks['SVMR'], limit=6)), ('A note.',))
     metrics = dict(record['metrics'], **{'mAP/all': 12.345})
     records = [
-        Record('', metrics, record['costs'] | dict(cpu_share=share), MACHINE) for share in (0.5, 1)
+        Record('', {}, metrics, record['costs'] | dict(cpu_share=share), MACHINE)
+        for share in (0.5, 1)
     ]
-    records.append(Record('', {}, dict(parameters=1e6), MACHINE))
+    records.append(Record('', {}, {}, dict(parameters=1e6), MACHINE))
     entries = [entry for row in rows for entry in row.entries]
     answers = dict(zip(entries, [own, own, svmr, Answers(shuffled)], strict=True))
     results = summarize(
@@ -79,6 +80,15 @@ def report(evaluated, reference, tmp_path_factory):
     return {path.suffix[1:]: path.read_text() for path in paths}
 
 
+def summary_of(evaluated, reference):
+    """The results of one row."""
+    record, arrays = evaluated
+    entry = Entry(Path('a.py'), Path('a.pth'))
+    answers = answers_of(arrays, record['limits'], reference, reference, 'row')
+    records = {entry: Record(signature='', **record)}
+    return summarize([Row('a', (entry,))], lambda entry: answers, records, reference)
+
+
 @pytest.fixture(scope='module')
 def results(report):
     return json.loads(report['json'])
@@ -87,7 +97,7 @@ def results(report):
 def test_json_holds_all_rows_recalls_and_pairs(results):
     assert [row['name'] for row in results['rows']] == [EVIL, 'grounding', 'lists']
     first, grounding, lists = results['rows']
-    assert len(first['recalls']) == len(lists['recalls']) == 20
+    assert len(first['recalls']) == len(lists['recalls']) == 13
     assert sorted(grounding['recalls']) == [
         f'SVMR/R{k}@{iou}' for k in (1, 5) for iou in (0.5, 0.7)
     ]
@@ -95,7 +105,8 @@ def test_json_holds_all_rows_recalls_and_pairs(results):
     assert first['other']['mAP/all'] == pytest.approx(12.345)
     tasks = ('VR/', 'SVMR/', 'VCMR/')
     assert {name.rpartition('/')[2] for name in first['other'] if name.startswith(tasks)} == {
-        'SumR'
+        'SumR',
+        'R1@0.5+0.7',
     }
     assert (lists['costs'], lists['other']) == ({}, {})
     pairs = {(x['a'], x['b']) for x in results['significance'] if x['measure'] == 'SVMR/R1@0.5'}
@@ -112,6 +123,69 @@ def test_notes_say_what_a_reader_has_to_know(results):
         'Its lists end after so many answers: SVMR 6. Recalls beyond are unknown.',
         'A note.',
     ]
+
+
+def test_only_recalls_that_the_report_computes_are_not_among_the_other_metrics(
+    evaluated, reference
+):
+    record, arrays = evaluated
+    others = {'SVMR/full/R1@0.5': 1.0, 'VCMR/R1@0.3': 2.0, 'VR/R20': 3.0, 'VR/t/R20': 4.0}
+    computed = {'SVMR/R1@0.5': 5.0, 'VR/R100': 6.0, 'VR/t/R100': 7.0, 'VCMR/v/R5@0.7': 8.0}
+    found = summary_of((dict(record, metrics=others | computed), arrays), reference)
+    assert found['rows'][0]['other'] == others
+
+
+def test_queries_of_one_video_have_a_dash_for_an_interval_and_no_bars(evaluated, reference):
+    record, arrays = evaluated
+    chosen = reference.clusters == reference.clusters[0]
+    queries = tuple(x for x, own in zip(reference.queries, chosen, strict=True) if own)
+    few = replace(reference, queries=queries)
+    own = {name: x[chosen] for name, x in arrays.items()}
+    found = summary_of((record, own), few)
+    recall = found['rows'][0]['recalls']['VR/R1']
+    assert (recall['low'], recall['high']) == (None, None)
+    cells = found['breakdowns'][0]['recalls']['VR R@1']['a']
+    assert {error for _, error in filter(None, cells)} == {None}
+    assert 'NaN' not in json.dumps(found)
+    made = dict(command='', version='1', machine=MACHINE)
+    assert f'{recall["value"]:.2f} (–)' in markdown(dict(found, made=made))
+    Page(html(dict(found, made=made)))
+
+
+def test_a_report_made_from_python_shows_no_command(evaluated, reference):
+    found = summary_of(evaluated, reference)
+    found['protocol'] |= dict(confidence=0.9, significant=0.01)
+    made = dict(command=None, version='1', machine=MACHINE)
+    page, text = html(dict(found, made=made)), markdown(dict(found, made=made))
+    assert '<pre>' not in page
+    assert '```' not in text
+    assert 'with 90% intervals. Bold: better than the next, p < 0.01.' in text
+
+
+def test_the_difference_of_two_rows_has_the_sign_of_their_order():
+    pairs = [dict(measure='VR/R1', a='x', b='y', difference=1.25, p_holm=0.5)]
+    assert difference_between('VR/R1', 'x', 'y', pairs) == (1.25, 0.5)
+    assert difference_between('VR/R1', 'y', 'x', pairs) == (-1.25, 0.5)
+    pairs[0]['difference'] = 0.0
+    assert f'{difference_between("VR/R1", "y", "x", pairs)[0]:+}' == '+0.0'
+
+
+def test_what_the_data_do_not_allow_is_a_note_on_the_data_and_not_on_a_row(evaluated, reference):
+    assert summary_of(evaluated, reference)['data']['notes'] == []
+    first, *others = reference.queries
+    truth = first.truth._replace(
+        video_ids=np.array([0, 1]), moments=np.repeat(first.truth.moments, 2, 0)
+    )
+    queries = (replace(first, own_video=None, truth=truth), *others)
+    found = summary_of(evaluated, replace(reference, queries=queries))
+    no_svmr, no_sizes = found['data']['notes']
+    assert 'SVMR is left out of all rows' in no_svmr
+    assert 'Recall by size of the corpus is left out' in no_sizes
+    assert not any('does not answer' in note for note in found['rows'][0]['notes'])
+    made = dict(command='', version='1', machine=MACHINE)
+    for text in (markdown(dict(found, made=made)), html(dict(found, made=made))):
+        assert no_svmr in text
+        assert no_sizes in text
 
 
 def test_the_page_is_whole_and_its_texts_are_escaped(report):
@@ -164,7 +238,10 @@ def test_cells_that_a_row_does_not_serve_are_empty(report):
         (0.1234, '0.123'),
         (999.6, '1,000'),
         (1234.5, '1,234'),
+        (9_996, '10 k'),
         (16_870, '16.9 k'),
+        (999_950, '1 M'),
+        (999.6e9, '1 T'),
         (1_600_526, '1.6 M'),
         (49.9e9, '49.9 G'),
     ],

@@ -27,7 +27,7 @@ VR1, SVMR1 = Measure('VR', None, 1), Measure('SVMR', 0.5, 1)
 
 @pytest.fixture
 def answers(evaluated, reference):
-    return answers_of(evaluated[1], reference, reference, 'row')
+    return answers_of(evaluated[1], evaluated[0]['limits'], reference, reference, 'row')
 
 
 @pytest.fixture
@@ -51,6 +51,13 @@ def test_a_row_of_seeds_is_their_mean_and_standard_deviation():
     assert (found['value'], found['seeds']) == (50, [75, 25])
     assert found['sd'] == pytest.approx(np.sqrt(2 * 25**2))
     assert 0 <= found['low'] < 50 < found['high'] <= 100
+
+
+def test_recalls_and_their_deviation_are_not_rounded():
+    # One of three and two of three: the deviation is 1 / 3 / √2, of rounded recalls 23.5679.
+    found = recalls([of_ranks([1, 2, 2]), of_ranks([1, 1, 2])], [VR1], np.arange(3))['VR/R1']
+    assert found['seeds'] == pytest.approx([100 / 3, 200 / 3], abs=1e-9)
+    assert found['sd'] == pytest.approx(100 / 3 / np.sqrt(2), abs=1e-9)
 
 
 def test_beyond_its_lists_a_row_has_no_recall():
@@ -125,6 +132,16 @@ def test_the_whole_corpus_has_the_recall_of_the_table(reference, scores):
     assert found['sizes'] == [4]
     expected = recalls([scores], [VR1], reference.clusters)['VR/R1']['value']
     np.testing.assert_allclose(found['recalls']['row'], [[expected, expected]])
+
+
+def test_a_query_with_several_right_videos_has_no_recall_by_size_of_the_corpus(reference, scores):
+    first = reference.queries[0]
+    truth = first.truth._replace(
+        video_ids=np.array([0, 1]), moments=np.repeat(first.truth.moments, 2, 0)
+    )
+    queries = (replace(first, truth=truth), *reference.queries[1:])
+    found = recall_by_corpus_size({'row': [scores]}, replace(reference, queries=queries))
+    assert found['recalls'] == {}
 
 
 def test_recall_by_k_goes_through_the_recalls_of_the_table(reference, scores):

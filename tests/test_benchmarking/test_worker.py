@@ -21,6 +21,7 @@ from reloclnet_mm.benchmarking.costs import (
     counting_flops,
     held_bytes,
     one_by_one,
+    peak_gpu_memory,
     query_costs,
     spread,
 )
@@ -35,10 +36,17 @@ def test_recalls_are_those_that_the_test_tool_reports(entry, evaluated, referenc
     run_here(tmp_path, 'test', entry.path, entry.checkpoint, '--work-dir', tmp_path / 'tested')
     (logged,) = (tmp_path / 'tested').glob('*/*.json')
     tested = json.loads(logged.read_text())
-    scores = score(answers_of(evaluated[1], reference, reference, 'row'), reference)
+    scores = score(
+        answers_of(evaluated[1], evaluated[0]['limits'], reference, reference, 'row'), reference
+    )
     found = recalls([scores], measures_of(reference.protocol), reference.clusters)
-    assert len(found) == 4 * 5
-    assert {name: x['value'] for name, x in found.items()} == {name: tested[name] for name in found}
+    # Its test_cfg asks for 3 videos and 10 moments: the tool's R@100 is its R@10.
+    assert evaluated[0]['limits'] == dict(VR=3, SVMR=10, VCMR=10)
+    assert len(found) == 1 + 3 * 4
+    assert 'VCMR/R100@0.5' in tested
+    assert {name: round(x['value'], 2) for name, x in found.items()} == {
+        name: tested[name] for name in found
+    }
     assert evaluated[0]['metrics'] == pytest.approx(
         {name: x for name, x in tested.items() if name in evaluated[0]['metrics']}
     )
@@ -54,6 +62,23 @@ def test_costs_are_those_of_the_model_and_its_index(entry, evaluated):
     # Each row of each stream in float32; masks, lengths and norms beside them are small.
     rows = index.corpus.layout.num_rows * streams * widths / hours
     assert rows < costs['index_bytes_per_hour'] < 2.5 * rows
+
+
+@pytest.mark.parametrize(('threads', 'told'), [(1, True), (2, False)])
+def test_the_share_of_a_core_is_told_of_one_thread_alone(entry, monkeypatch, threads, told):
+    model = init_model(entry.path, str(entry.checkpoint))
+    runner = build_runner(Config.fromfile(entry.path))
+    queries = one_by_one(runner.test_loop.dataloader, 2)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    assert ('cpu_share' in query_costs(model, queries, index_corpus(model))) == told
+
+
+def test_the_memory_of_a_gpu_is_that_of_torch_and_absent_without_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert peak_gpu_memory() == {}
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 5_000_000)
+    assert peak_gpu_memory() == dict(peak_gpu_memory_mb=5)
 
 
 def test_a_checkpoint_of_another_config_is_an_error(data, tmp_path):

@@ -93,6 +93,18 @@ def test_the_clustered_error_is_the_spread_of_the_bootstrap():
     np.testing.assert_allclose(clustered_errors(values, own), (high - low) / 2, rtol=0.05)
 
 
+def test_with_one_query_a_cluster_the_error_is_that_of_the_textbook():
+    values = np.random.default_rng(8).random((2, 7))
+    expected = values.std(1, ddof=1) / np.sqrt(7)
+    np.testing.assert_allclose(clustered_errors(values, np.arange(7)), expected)
+
+
+def test_one_cluster_tells_neither_an_error_nor_an_interval():
+    values, own = np.array([[0.0, 1, 1], [1, 1, 1]]), [4, 4, 4]
+    assert np.isnan(clustered_errors(values, own)).all()
+    assert np.isnan(bootstrap_intervals(values, own)).all()
+
+
 def exact_p(sums):
     """Over all 2^C signs."""
     all_signs = np.array(list(product((-1, 1), repeat=len(sums))))

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from small_benchmark import write_entry
 from tiny_corpus import REPOSITORY, tiny_config
 from tool_processes import run_here, run_tool, tool_process
+
+from reloclnet_mm.benchmarking import rows
+from reloclnet_mm.benchmarking.worker import evaluate
 
 CORPUS = [
     *('--num-train-videos', 24, '--num-val-videos', 16, '--num-test-videos', 2),
@@ -93,6 +97,7 @@ def test_three_models_are_trained_and_compared_from_the_command_line(folder, mad
         if {x['a'], x['b']} == {'xml', 'as file'}
     }
     assert set(same.values()) == {1.0}
+    assert report['made']['command'].endswith("'as file=lists.json' --out out")
     page = (folder / 'out/report.html').read_text()
     assert all(row['name'] in page for row in report['rows'])
     assert page.count('<svg') > 10
@@ -169,6 +174,27 @@ def test_predictions_of_another_split_are_an_error_before_any_model_is_evaluated
 def test_rows_to_show_that_do_not_exist_are_an_error(models):
     printed = fails(models, 'a/model.py', '--differ', 'a', 'model')
     assert '--differ a model: expected two of the rows model' in printed
+
+
+def test_limits_protocols_and_the_command_reach_the_report(models, monkeypatch):
+    # In this process, which spares seconds.
+    monkeypatch.setattr(rows, '_run', evaluate)
+    cfg = Config.fromfile(models / 'b/model.py')
+    cfg.model.test_cfg.num_moments = 5
+    for evaluator in cfg.test_evaluator:
+        evaluator.top_k = [1, 5]
+    cfg.dump(models / 'fewer.py')
+    names = ['a/model.py:a/weights.pth', 'fewer.py:b/weights.pth']
+    run_here(models, 'benchmark', *names, '--out', 'out')
+    report = json.loads((models / 'out/report.json').read_text())
+    served = [[x for x in row['recalls'] if x.startswith('VCMR')] for row in report['rows']]
+    assert served == [
+        [f'VCMR/R{k}@{iou}' for iou in (0.5, 0.7) for k in ks] for ks in ((1, 5, 10), (1, 5))
+    ]
+    assert 'SVMR 5, VCMR 5. Recalls beyond are unknown.' in report['rows'][1]['notes'][-1]
+    (note,) = report['data']['notes']
+    assert note.endswith('not by K 1, 5, IoU 0.5, 0.7 and 1 annotator(s) of fewer.py.')
+    assert report['made']['command'].endswith(f'{" ".join(names)} --out out')
 
 
 @pytest.mark.slow
