@@ -72,12 +72,12 @@ class Base:
         settings = cfg.get('model') or {}
         with DefaultScope.overwrite_default_scope('reloclnet_mm'):
             model = MODELS.get(settings['type']) if 'type' in settings else None
-        is_untrained = isinstance(model, type) and issubclass(model, UntrainedModel)
-        if 'context_encoder' not in settings and not is_untrained:
+        has_sizes = {'query_encoder', 'context_encoder'} <= settings.keys()
+        if not isinstance(model, type) or not (has_sizes or issubclass(model, UntrainedModel)):
             raise InputError(
-                f'--base {name}: model.type is {settings.get("type")!r}, a model without '
-                'query_encoder and context_encoder, whose sizes would follow from the data; use '
-                'relocl_tvr.py, xml_tvr.py, or a config without training as nearest_clip_tvr.py'
+                f'--base {name}: found the model {settings.get("type")!r}, expected one with '
+                'query_encoder and context_encoder, whose sizes follow from the data, or one '
+                'without training; use relocl_tvr.py, xml_tvr.py or nearest_clip_tvr.py'
             )
         special = sorted({*settings.get('data_preprocessor', {})} - {'type', 'slack'})
         if special:
@@ -162,7 +162,7 @@ def find_features(
     if 'query' not in named or not {*named} & {'video', 'subtitle'}:
         raise InputError(
             f'{data}: found features of {sorted(named) or "nothing"}, expected a file with query '
-            f'ids as keys and one or two with names of videos; put them there, or name them: '
+            'ids as keys and one or two with names of videos; put them there, or name them: '
             f'{EXAMPLES}'
         )
     known = ['query', 'video', 'subtitle', *['times'] * base.has_sentences]

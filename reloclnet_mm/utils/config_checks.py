@@ -168,10 +168,10 @@ def _check_variables(path: Path, read_below: Collection[str]) -> None:
         for name in unread:
             places = _places_of(cfg, name)
             if name in cfg or places:
+                advice = f'set {", ".join(places)} instead' if places else 'use or remove it'
                 lines.append(
                     f'{path}: {name!r} is a variable that nothing reads, and the settings of its '
-                    f'base {base.name} keep their values; set '
-                    f'{", ".join(places) or "these settings"} instead'
+                    f'base {base.name} keep their values; {advice}'
                 )
     if lines:
         raise InputError('\n'.join(lines))

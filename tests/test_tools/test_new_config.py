@@ -344,12 +344,19 @@ def test_a_config_that_is_there_is_kept(data):
         (
             lambda data: None,
             ('--base', REPOSITORY / 'configs/_base_/datasets/tvr.py'),
-            'model.type is None, a model without query_encoder and context_encoder',
+            'found the model None, expected one with query_encoder and context_encoder',
         ),
         (
             lambda data: (data / 'bmn.py').write_text("model = dict(type='mmaction.BMN')"),
             ('--base', 'mine/bmn.py'),
-            "model.type is 'mmaction.BMN', a model without query_encoder and context_encoder",
+            "found the model 'mmaction.BMN', expected one with query_encoder and context_encoder",
+        ),
+        (
+            lambda data: (data / 'typo.py').write_text(
+                f"_base_ = {str(REPOSITORY / 'configs/xml_tvr.py')!r}\nmodel = dict(type='XLM')"
+            ),
+            ('--base', 'mine/typo.py'),
+            "found the model 'XLM', expected",
         ),
         (
             lambda data: (data / 'queries.h5').unlink() or write_queries(data, width='video'),
@@ -375,7 +382,18 @@ def test_a_config_that_is_there_is_kept(data):
         (lambda data: (data / 'val.jsonl').unlink(), (), 'val.jsonl: no such file'),
     ],
     ids=[
-        *('query', 'stream', 'two', 'base', 'resident', 'no model', 'bmn', 'widths', 'no times'),
+        *(
+            'query',
+            'stream',
+            'two',
+            'base',
+            'resident',
+            'no model',
+            'bmn',
+            'typo',
+            'widths',
+            'no times',
+        ),
         *('named', 'audio', 'lengths', 'annotation'),
     ],
 )

@@ -143,6 +143,13 @@ def test_a_variable_that_reaches_nothing_is_named_with_the_settings_of_the_base(
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_variable_of_which_the_base_makes_no_setting_is_to_be_removed(tmp_path):
+    base = REPOSITORY / 'configs/chance_anet_text.py'
+    path = config_with(tmp_path, f"_base_ = {str(base)!r}\ntrain_reader = dict(ann_file='a')")
+    with pytest.raises(InputError, match=r"'train_reader' is a variable .*; use or remove it$"):
+        check_variables(path)
+
+
 @pytest.mark.parametrize(
     'text',
     [
@@ -173,7 +180,7 @@ def test_a_variable_of_a_base_may_be_read_by_a_derived_file(tmp_path, read):
 def test_variables_of_a_base_in_another_package_are_its_own(tmp_path):
     # Its ann_file_test, which its own base has too, is read by nothing.
     name = 'trn_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv1-rgb.py'
-    with pytest.raises(InputError, match="'ann_file_test' is a variable that nothing reads"):
+    with pytest.raises(InputError, match=r"'ann_file_test' is a variable .* keep their values"):
         check_variables(f'{MMACTION}/.mim/configs/recognition/trn/{name}')
     check_variables(config_with(tmp_path, f"_base_ = 'mmaction::recognition/trn/{name}'"))
 
