@@ -1,13 +1,16 @@
 """Look at a folder of own data, say what is in it, and write a short config for it.
 
 The folder holds train.jsonl and val.jsonl (docs/data/your_own.md), perhaps video2dur_idx.json or
-val_videos.jsonl, and feature files, told apart by their keys: query ids, or names of videos.
+val_videos.jsonl, and feature files, told apart by their keys: query ids, or names of videos. Files
+of sentences and their times are for nearest_sentence_anet_text.py, files of clips for the others.
 """
 
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,9 @@ from reloclnet_mm.datasets.inspection import (
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features import open_features
 from reloclnet_mm.features.rows import TEF_CHANNELS
-from reloclnet_mm.registry import TASK_UTILS
+from reloclnet_mm.models.nearest import NearestRow, NearestSentence
+from reloclnet_mm.models.untrained import UntrainedModel
+from reloclnet_mm.registry import MODELS, TASK_UTILS
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import replace_file
 
@@ -33,6 +38,70 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 INDEX = 'video2dur_idx.json'
 # XML's authors have other modules where there is no second stream.
 XML_MODULES = {1: (3, 'StreamSpanHead'), 2: (2, 'MergedSpanHead')}
+EXAMPLES = '--features query=q.h5 video=v.h5 subtitle=s.h5'
+
+
+@dataclass(frozen=True)
+class Base:
+    """The config to start from.
+
+    Attributes:
+        path: Its file.
+        cfg: Its settings.
+        model: The class of its model.
+    """
+
+    path: Path
+    cfg: Config
+    model: type
+
+    @classmethod
+    def read(cls, name: str) -> 'Base':
+        """Find and read a config.
+
+        Raises:
+            InputError: There is none, or one that data cannot simply be exchanged in.
+        """
+        path = next((x for x in (Path(name), CONFIGS / name) if x.is_file()), None)
+        if path is None:
+            raise InputError(
+                f'--base {name}: no such config; expected one of configs/, such as '
+                'relocl_anet_text.py'
+            )
+        cfg = Config.fromfile(path)
+        settings = cfg.get('model') or {}
+        with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+            model = MODELS.get(settings['type']) if 'type' in settings else None
+        has_sizes = {'query_encoder', 'context_encoder'} <= settings.keys()
+        if not isinstance(model, type) or not (has_sizes or issubclass(model, UntrainedModel)):
+            raise InputError(
+                f'--base {name}: found the model {settings.get("type")!r}, expected one with '
+                'query_encoder and context_encoder, whose sizes follow from the data, or one '
+                'without training; use relocl_tvr.py, xml_tvr.py or nearest_clip_tvr.py'
+            )
+        special = sorted({*settings.get('data_preprocessor', {})} - {'type', 'slack'})
+        if special:
+            raise InputError(
+                f'--base {name}: model.data_preprocessor has the settings {", ".join(special)}, '
+                'which may be those of other data; use a config with a plain data preprocessor, '
+                'such as relocl_tvr.py'
+            )
+        return cls(path, cfg, model)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model has weights."""
+        return not issubclass(self.model, UntrainedModel)
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the model answers with spans between a least and a greatest length."""
+        return not issubclass(self.model, NearestRow)
+
+    @property
+    def has_sentences(self) -> bool:
+        """Whether the rows of a video are sentences with times of their own, not clips."""
+        return issubclass(self.model, NearestSentence)
 
 
 def readers_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -70,139 +139,171 @@ def read_splits(data: Path, readers: Mapping[str, dict[str, Any]]) -> dict[str, 
 
 
 def find_features(
-    data: Path, named: Mapping[str, str] | None, splits: Mapping[str, Split]
+    data: Path, named: Mapping[str, str] | None, splits: Mapping[str, Split], base: Base
 ) -> dict[str, Features]:
     """Find the feature files of a folder by their keys.
 
     Args:
         data: The folder.
-        named: ``query``, ``video`` and ``subtitle`` to files below it, instead.
+        named: ``query``, ``video``, ``subtitle`` and, of sentences, ``times`` to files below it,
+            instead.
         splits: Whose ids and names the keys are.
+        base: Says whether rows are sentences.
 
     Returns:
-        ``query`` and one or two streams to their features.
+        ``query``, one or two streams and, of sentences, ``times`` to their features.
 
     Raises:
-        InputError: There is no file of queries or none of a stream, or several for one.
+        InputError: There is no file of queries, of a stream or of the times, several for one, or
+            none that the model can compare.
     """
     if named is None:
-        named = _files_by_keys(data, splits)
+        named = _files_by_keys(data, splits, base.has_sentences)
     if 'query' not in named or not {*named} & {'video', 'subtitle'}:
         raise InputError(
             f'{data}: found features of {sorted(named) or "nothing"}, expected a file with query '
             'ids as keys and one or two with names of videos; put them there, or name them: '
-            '--features query=q.h5 video=v.h5 subtitle=s.h5'
+            f'{EXAMPLES}'
         )
-    unknown = sorted(named.keys() - {'query', 'video', 'subtitle'})
+    known = ['query', 'video', 'subtitle', *['times'] * base.has_sentences]
+    unknown = sorted(named.keys() - {*known})
     if unknown:
         raise InputError(
-            f'--features: found {unknown}, expected query, video or subtitle; correct the name'
+            f'--features: found {unknown}, expected {", ".join(known)}; correct the name'
         )
-    return {name: Features.read(data / file) for name, file in named.items()}
+    if base.has_sentences and 'times' not in named:
+        raise InputError(
+            f'{data}: found no times of sentences, expected the file that '
+            'tools/extract_text_features.py sentences … --rows sentences writes beside that of '
+            'the sentences; make both, or name it: --features times=sentences_times.h5 …'
+        )
+    features = {name: Features.read(data / file) for name, file in named.items()}
+    return features if base.has_spans else _comparable(features)
 
 
-def _files_by_keys(data: Path, splits: Mapping[str, Split]) -> dict[str, str]:
+def _comparable(features: Mapping[str, Features]) -> dict[str, Features]:
+    """Leave out the streams that are not as wide as the query, with which they are compared."""
+    width = features['query'].width
+    widths = {name: x.width for name, x in features.items() if name not in ('query', 'times')}
+    unequal = {name for name in widths if widths[name] != width}
+    if len(unequal) == len(widths):
+        raise InputError(
+            f'{features["query"].path}: found queries {width} wide and {_dict(**widths)}, expected '
+            'a stream as wide as the queries, with which it is compared as it is; extract both '
+            'with the same encoder'
+        )
+    for name in sorted(unequal):
+        print(f'left out: {name}, {widths[name]} wide, while queries are {width} wide')
+    return {name: x for name, x in features.items() if name not in unequal}
+
+
+def _files_by_keys(data: Path, splits: Mapping[str, Split], has_sentences: bool) -> dict[str, str]:
     ids = {str(query.query_id) for split in splits.values() for query in split.queries}
     videos = {name for split in splits.values() for name in split.videos}
     found: dict[str, str] = {}
     stores = [path.parent for path in data.rglob('offsets.npy')]
     for path in sorted([*data.rglob('*.h5'), *data.rglob('*.hdf5'), *stores]):
-        keys = {*open_features(path).keys()}
+        reader = open_features(path)
+        keys = {*reader.keys()}
         shared = {'query': len(keys & ids), 'stream': len(keys & videos)}
         if not any(shared.values()):
             continue
         name = max(shared, key=shared.get)
         if name == 'stream':
-            name = 'subtitle' if 'sub' in path.stem.lower() else 'video'
+            # As tools/extract_text_features.py marks them.
+            is_times = reader.attributes.get('kind') == 'sentence times'
+            is_sentences = reader.attributes.get('rows') == 'sentences'
+            if (is_times or is_sentences) != has_sentences:
+                continue
+            is_text = is_sentences or 'sub' in path.stem.lower()
+            name = 'times' if is_times else 'subtitle' if is_text else 'video'
         file = str(path.relative_to(data))
         if name in found:
             raise InputError(
                 f'{data}: found {found[name]} and {file} for {name!r}, expected one; say which: '
-                '--features query=q.h5 video=v.h5 subtitle=s.h5'
+                f'{EXAMPLES}'
             )
         found[name] = file
     return found
 
 
-def read_base(name: str) -> tuple[Path, Config]:
-    """Find and read the base config.
-
-    Raises:
-        InputError: There is no such config, or one that data cannot simply be exchanged in.
-    """
-    path = next((x for x in (Path(name), CONFIGS / name) if x.is_file()), None)
-    if path is None:
-        raise InputError(
-            f'--base {name}: no such config; expected one of configs/, such as relocl_anet_text.py'
-        )
-    cfg = Config.fromfile(path)
-    special = sorted({*cfg.model.get('data_preprocessor', {})} - {'type', 'slack'})
-    if 'context_encoder' not in cfg.model or special:
-        raise InputError(
-            f'--base {name}: has a model without encoders or a data preprocessor with settings of '
-            f'its own {special}, expected a plain config; use relocl_tvr.py or xml_tvr.py'
-        )
-    return path, cfg
-
-
-def model_lines(cfg: Config, streams: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[str]:
+def model_lines(base: Base, streams: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[str]:
     """Yield the settings of the model that follow from the data."""
+    model = base.cfg.model
+    if 'streams' in model:
+        yield f'    streams={_dict(_delete_=True, **streams)},'
+    if base.is_trained:
+        yield from _encoder_lines(model, streams, sizes)
+    if 'reader' in model:
+        yield "    reader=dict(data_root=data['data_root'], **train_reader),"
+    if base.has_spans:
+        yield f'    test_cfg=dict(min_span={sizes["min_span"]}, max_span={sizes["max_span"]}),'
+
+
+def _encoder_lines(
+    model: Mapping[str, Any], streams: Mapping[str, int], sizes: Mapping[str, int]
+) -> Iterator[str]:
     head = encoder = ''
-    if cfg.model.type.endswith('XML') and len(streams) != len(cfg.model.streams):
+    if model['type'].endswith('XML') and len(streams) != len(model['streams']):
         num_blocks, kind = XML_MODULES[len(streams)]
         encoder, head = f'num_blocks={num_blocks}, ', f"    span_head=dict(type='{kind}'),"
-    yield f'    streams={_dict(_delete_=True, **streams)},'
     yield f'    query_channels={sizes["query_channels"]},'
     yield f'    query_encoder=dict(max_tokens={sizes["max_tokens"]}),'
     yield f'    context_encoder=dict({encoder}max_clips={sizes["max_clips"]}),'
     if head:
         yield head
-    yield f'    test_cfg=dict(min_span={sizes["min_span"]}, max_span={sizes["max_span"]}),'
 
 
 def config_text(
     args: argparse.Namespace,
-    base: tuple[Path, Config],
+    base: Base,
     features: Mapping[str, Features],
     readers: Mapping[str, dict[str, Any]],
     clip_length: tuple[float | str | None, str],
     sizes: Mapping[str, int],
 ) -> str:
     """Return the text of the config."""
-    path, cfg = base
+    cfg = base.cfg
     added = TEF_CHANNELS * any(
         step['type'].endswith('AppendTEF') for step in cfg.val_corpus_dataloader.dataset.pipeline
     )
-    streams = {name: x.width + added for name, x in features.items() if name != 'query'}
+    streams = {name: x.width + added for name, x in streams_of(features).items()}
     files = {name: os.path.relpath(x.path, args.data) for name, x in features.items()}
     widths = {name: x.width for name, x in features.items()}
     seconds, how = clip_length
+    uses_train = base.is_trained or 'reader' in cfg.model
+    used = readers if uses_train else dict(val=readers['val'])
     lines = [
         f'# {cfg.model.type} on own data, made by tools/new_config.py.',
-        f'_base_ = {os.path.relpath(path.resolve(), args.out.parent.resolve())!r}',
+        f'_base_ = {os.path.relpath(base.path.resolve(), args.out.parent.resolve())!r}',
         '',
         'data = dict(',
         f'    data_root={str(args.data)!r},',
-        f'    feature_files={_dict(_delete_=True, **files)},',
-        f'    channels={_dict(_delete_=True, **widths)},',
+        indent(f'feature_files={_dict(_delete_=True, **files)},', ' ' * 4),
+        indent(f'channels={_dict(_delete_=True, **widths)},', ' ' * 4),
         '    normalize=None,  # all of them',
         f'    clip_length={seconds!r},  # {how}',
         f'    max_clips={sizes["max_clips"]},',
         f'    max_tokens={sizes["max_tokens"]},',
         ')',
-        *(f'{name}_reader = {_dict(_delete_=True, **x)}' for name, x in readers.items()),
+        *(f'{name}_reader = {_dict(_delete_=True, **x)}' for name, x in used.items()),
         '',
-        'train_dataloader = dict(dataset=dict(reader=train_reader, **data))',
+        *['train_dataloader = dict(dataset=dict(reader=train_reader, **data))'] * base.is_trained,
         'val_dataloader = dict(dataset=dict(reader=val_reader, **data))',
         'val_corpus_dataloader = dict(dataset=dict(reader=val_reader, **data))',
         'test_dataloader = val_dataloader',
         'test_corpus_dataloader = val_corpus_dataloader',
         '',
         'model = dict(',
-        *model_lines(cfg, streams, sizes),
+        *model_lines(base, streams, sizes),
         ')',
     ]
     return '\n'.join(lines) + '\n'
+
+
+def streams_of(features: Mapping[str, Features]) -> dict[str, Features]:
+    """Return the streams among the features."""
+    return {name: x for name, x in features.items() if name not in ('query', 'times')}
 
 
 def _dict(**values: Any) -> str:
@@ -213,34 +314,39 @@ def _dict(**values: Any) -> str:
 
 
 def sizes_of(
-    args: argparse.Namespace,
-    splits: Mapping[str, Split],
-    features: Mapping[str, Features],
-    clip_length: float | str,
+    args: argparse.Namespace, features: Mapping[str, Features], has_sentences: bool
 ) -> dict[str, int]:
-    """Return the sizes of the model that follow from the data.
+    """Return the sizes of the model that follow from the features; sentences are not pooled."""
+    longest = max(max(x.num_rows.values()) for name, x in features.items() if name != 'query')
+    return dict(
+        query_channels=features['query'].width,
+        max_clips=longest if has_sentences else min(longest, args.max_clips),
+        max_tokens=min(max(features['query'].num_rows.values()), args.max_tokens),
+    )
+
+
+def span_sizes(
+    data: Path,
+    split: Split,
+    num_rows: Mapping[str, int],
+    clip_length: float | str,
+    max_clips: int,
+) -> dict[str, int]:
+    """Return the limits of spans that follow from the training moments.
 
     Raises:
         InputError: No training moment has features.
     """
-    streams = [x for name, x in features.items() if name != 'query']
-    longest = max(max(x.num_rows.values()) for x in streams)
-    max_clips = min(longest, args.max_clips)
-    lengths = span_lengths(splits['train'], streams[0].num_rows, clip_length, max_clips)
+    lengths = span_lengths(split, num_rows, clip_length, max_clips)
     if not len(lengths):
         raise InputError(
-            f'{args.data}: found no training moment in a video with features, expected some; check '
+            f'{data}: found no training moment in a video with features, expected some; check '
             'the names of the videos in the annotation and in the feature files'
         )
     low, high = np.quantile(lengths, [0.01, 0.99], method='nearest').astype(int).tolist()
     min_span = max(low, 1)
-    return dict(
-        query_channels=features['query'].width,
-        max_clips=max_clips,
-        max_tokens=min(max(features['query'].num_rows.values()), args.max_tokens),
-        min_span=min_span,
-        max_span=max(high, min_span) + 1,
-    )
+    print(f'98 % of training moments are {low} to {high} rows long')
+    return dict(min_span=min_span, max_span=max(high, min_span) + 1)
 
 
 def report(splits: Mapping[str, Split], features: Mapping[str, Features]) -> str:
@@ -271,32 +377,38 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'{args.out}: is there already; use another --out, or --overwrite')
     if not args.data.is_dir():
         raise InputError(f'{args.data}: no such folder; give the folder of the data')
-    base = read_base(args.base)
+    base = Base.read(args.base)
     readers = readers_of(args)
     splits = read_splits(args.data, readers)
-    features = find_features(args.data, args.features, splits)
-    streams = {name: x for name, x in features.items() if name != 'query'}
-    durations = {v.name: v.duration for split in splits.values() for v in split.videos.values()}
-    seconds, how = clip_length_of(streams, durations)
-    sizes = sizes_of(args, splits, features, seconds)
+    features = find_features(args.data, args.features, splits, base)
+    streams = streams_of(features)
+    seconds, how = 'even', 'rows are sentences'
+    if not base.has_sentences:
+        videos = [video for split in splits.values() for video in split.videos.values()]
+        seconds, how = clip_length_of(streams, {video.name: video.duration for video in videos})
+    sizes = sizes_of(args, features, base.has_sentences)
     print(report(splits, features))
-    print(f'\na clip lasts: {seconds} ({how})')
-    print(f'spans of training moments: {sizes["min_span"]} to {sizes["max_span"] - 1} rows, 98 %')
+    if not base.has_sentences:
+        print(f'\na clip lasts: {seconds} ({how})')
+    if base.has_spans:
+        num_rows = next(iter(streams.values())).num_rows
+        sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, sizes['max_clips'])
     for finding in findings(
         splits,
-        streams,
+        {name: x for name, x in features.items() if name != 'query'},
         features['query'],
         clip_length=seconds,
         max_clips=sizes['max_clips'],
         max_tokens=sizes['max_tokens'],
-        batch_size=base[1].train_dataloader.batch_size,
+        batch_size=base.cfg.train_dataloader.batch_size if base.is_trained else None,
     ):
         print(f'warning: {finding}')
-    recorded = any(x.clip_length for x in streams.values())
+    recorded = base.has_sentences or any(x.clip_length for x in streams.values())
     text = config_text(args, base, features, readers, (None if recorded else seconds, how), sizes)
     with replace_file(args.out) as temporary:
         temporary.write_text(text, encoding='utf-8')
-    print(f'wrote {args.out}; train with: python tools/train.py {args.out}')
+    tool = 'train' if base.is_trained else 'test'
+    print(f'wrote {args.out}; {tool} with: python tools/{tool}.py {args.out}')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,9 +162,9 @@ def findings(
     clip_length: float | str,
     max_clips: int,
     max_tokens: int,
-    batch_size: int,
+    batch_size: int | None,
 ) -> Iterator[str]:
-    """Yield what will stop or hurt a training, in words.
+    """Yield what will stop or hurt a training or a test, in words.
 
     Args:
         splits: ``train`` and ``val``.
@@ -173,15 +173,19 @@ def findings(
         clip_length: Seconds or ``even``.
         max_clips: Rows that longer videos are pooled to.
         max_tokens: Tokens of a query that are used.
-        batch_size: Queries of a batch.
+        batch_size: Queries of a batch of training; None: nothing is trained, and ``val`` alone
+            needs features.
     """
+    used = [splits['val']] if batch_size is None else [*splits.values()]
     videos = {name: video for split in splits.values() for name, video in split.videos.items()}
     ids = {str(query.query_id) for split in splits.values() for query in split.queries}
-    for features, keys, what in [
-        *((stream, videos.keys(), 'videos') for stream in streams.values()),
-        (query, ids, 'queries'),
-    ]:
-        yield from _missing(features, keys, what)
+    used_videos = {name for split in used for name in split.videos}
+    used_ids = {str(query.query_id) for split in used for query in split.queries}
+    for stream in streams.values():
+        yield from _missing(stream, used_videos, 'videos')
+        yield from _unused(stream, videos.keys())
+    yield from _missing(query, used_ids, 'queries')
+    yield from _unused(query, ids)
     yield from _lengths(videos, streams, clip_length)
     longest = max(stream.num_rows.get(name, 0) for stream in streams.values() for name in videos)
     if longest > max_clips:
@@ -200,6 +204,11 @@ def findings(
                 f'{short} training moments are shorter than a clip of {clip_length:g} s; extract '
                 'features with shorter clips to find them exactly'
             )
+    if batch_size is not None:
+        yield from _others_of_a_video(train, batch_size)
+
+
+def _others_of_a_video(train: Split, batch_size: int) -> Iterator[str]:
     counts = np.array(train.queries_of_videos)
     pairs, total = (counts * (counts - 1)).sum(), counts.sum()
     others = min(batch_size - 1, total - 1) * pairs / max(total * (total - 1), 1)
@@ -211,13 +220,17 @@ def findings(
         )
 
 
-def _missing(features: Features, keys: set[str], what: str) -> Iterator[str]:
-    without, unused = keys - features.num_rows.keys(), features.num_rows.keys() - keys
+def _missing(features: Features, keys: Set[str], what: str) -> Iterator[str]:
+    without = keys - features.num_rows.keys()
     if without:
         yield (
             f'{len(without)} of {len(keys)} {what}, such as {min(without)!r}, have no features in '
             f'{features.path}; training or test will stop there'
         )
+
+
+def _unused(features: Features, keys: Set[str]) -> Iterator[str]:
+    unused = features.num_rows.keys() - keys
     if unused:
         yield (
             f'{features.path} has {len(unused)} keys, such as {min(unused)!r}, that the annotation '

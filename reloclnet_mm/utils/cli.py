@@ -17,6 +17,7 @@ from reloclnet_mm.utils.config_checks import (
     building_errors_are_input_errors,
     check_options,
     check_settings,
+    check_variables,
 )
 
 
@@ -65,6 +66,7 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(args.config)
     except (SyntaxError, OSError) as error:
         raise InputError(f'{args.config}: {error}; correct the file') from error
+    check_variables(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         check_options(cfg, args.cfg_options)

@@ -1,11 +1,14 @@
 """Checking the names in a config before anything is built from it."""
 
+import ast
 import inspect
+import re
 import reprlib
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine import registry as mm
@@ -65,6 +68,7 @@ _KNOWN = {
     *('find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn'),
     *('val_corpus_dataloader', 'test_corpus_dataloader'),
 } - {'cfg'}
+_READ_OF_BASE = re.compile(r'_base_\W+(?:get\W+)?(\w+)')
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -90,6 +94,23 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}: {top!r} is a variable of the config file, which nothing '
                 f'reads any more; set {", ".join(places) or "it in the file"} instead'
             )
+
+
+def check_variables(path: str | Path) -> None:
+    """Refuse variables of a config file, or of its bases, that reach nothing.
+
+    mmengine reads the base first, so the settings that the base made of its variables stay what
+    they are when a derived file assigns the variables anew. The texts of the files are looked at;
+    bases of other packages (``mmaction::…``) and files that are not Python are passed over.
+
+    Args:
+        path: A config that mmengine has read without an error.
+
+    Raises:
+        InputError: A file assigns a variable that its base assigns too, or that is named as a
+            setting of its base is, and neither that file nor one derived from it reads it.
+    """
+    _check_variables(Path(path), set())
 
 
 def check_settings(cfg: Config) -> None:
@@ -131,6 +152,48 @@ def building_errors_are_input_errors(cfg: Config) -> Iterator[None]:
         ]
         where = f'{paths[0]} ({name})' if paths else name
         raise InputError(f'{cfg.filename}: {where}: {error.args[0]}; correct it') from error
+
+
+def _check_variables(path: Path, read_below: Collection[str]) -> None:
+    """Check a file; ``read_below`` are the variables that the files derived from it read."""
+    names = Config._get_base_files(str(path))
+    if path.suffix != '.py' or not names:
+        return
+    bases = [Path(Config._get_cfg_path(name, str(path))[0]) for name in names]
+    text = path.read_text(encoding='utf-8')
+    unread = sorted(_unread_variables(text) - _KNOWN - {*read_below})
+    lines = []
+    for base in bases if unread else ():
+        cfg = Config.fromfile(base, import_custom_modules=False)
+        for name in unread:
+            places = _places_of(cfg, name)
+            if name in cfg or places:
+                advice = f'set {", ".join(places)} instead' if places else 'use or remove it'
+                lines.append(
+                    f'{path}: {name!r} is a variable that nothing reads, and the settings of its '
+                    f'base {base.name} keep their values; {advice}'
+                )
+    if lines:
+        raise InputError('\n'.join(lines))
+    for name, base in zip(names, bases, strict=True):
+        if '::' not in name:
+            _check_variables(base, {*read_below, *_READ_OF_BASE.findall(text)})
+
+
+def _unread_variables(text: str) -> set[str]:
+    """Return the names that a config file assigns and does not read."""
+    tree = ast.parse(text)
+    assignments = [x for x in tree.body if isinstance(x, ast.Assign | ast.AnnAssign)]
+    assigned = {name for x in assignments for name in _names(x, ast.Store)}
+    return assigned - _names(tree, ast.Load | ast.Del) - {'_base_'}
+
+
+def _names(tree: ast.AST, context: Any) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, context)
+    }
 
 
 def _check_top(key: str, value: Any) -> None:
@@ -245,8 +308,8 @@ def _parameters(cls: Any) -> tuple[list[str], list[str], bool]:
 
 
 def _places_of(cfg: Config, name: str) -> list[str]:
-    """Return the settings of a variable's name, and else those of its value."""
-    value = cfg[name]
+    """Return the settings of a name and of its value if it is a variable, else those of either."""
+    value = cfg.get(name, object())
     groups: dict[tuple[bool, bool], list[str]] = {}
     for path, node in _walk('', cfg):
         for key, other in node.items() if path.partition('.')[0] in _KNOWN else ():

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tiny_corpus import features, write_lines
-from tool_processes import run_here
+from tool_processes import REPOSITORY, run_here
 
 from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.registry import DATASETS, MODELS
@@ -46,7 +46,7 @@ def data(tmp_path):
                 lines.append(dict(record, duration=duration, ts=moment))
                 query_id += 1
         write_lines(folder / f'{split}.jsonl', lines)
-    write(folder / 'queries.h5', 'query', {str(i): 3 + i for i in range(query_id)})
+    write_queries(folder)
     write_stream(folder, 'subtitle', clip_length=5.0)
     return folder
 
@@ -57,6 +57,20 @@ def write(path, name, lengths, **attributes):
         file.attrs.update(attributes)
         for key, rows in lengths.items():
             file[key] = features(rng, rows, WIDTHS[name])
+
+
+def write_queries(folder, width='query'):
+    """Write features of the six queries."""
+    write(folder / 'queries.h5', width, {str(i): 3 + i for i in range(6)})
+
+
+def write_sentences(folder, *, times=True):
+    """Write sentences of the validation video and their times, as the extraction tool does."""
+    write(folder / 'sentences.h5', 'subtitle', dict(hen=3), rows='sentences')
+    if times:
+        with h5py.File(folder / 'sentences_times.h5', 'w') as file:
+            file.attrs['kind'] = 'sentence times'
+            file['hen'] = np.float32([[0, 8], [10, 19], [21, 30]])
 
 
 def write_stream(folder, name, rows=(), **attributes):
@@ -89,6 +103,7 @@ def test_a_config_for_one_stream_worked_by_hand(data):
     assert model.query_channels == 5
     assert model.query_encoder.max_tokens == 8
     assert model.context_encoder.max_clips == 12
+    assert '98 % of training moments are 1 to 11 rows long' in printed
     # The spans have 3, 11, 1 and 1 clips; max_span is the first length that is too long.
     assert (model.test_cfg.min_span, model.test_cfg.max_span) == (1, 12)
     assert 'a clip lasts: 5.0 (written in the feature files)' in printed
@@ -143,6 +158,71 @@ def test_the_written_config_trains_and_tests_through_the_tools(data, base, strea
     checkpoint = (data.parent / 'work_dirs/my/last_checkpoint').read_text()
     printed = run_here(data.parent, 'test', 'my.py', checkpoint, '--cfg-options', *SMALL)
     assert 'VCMR IoU 0.7' in printed
+
+
+UNTRAINED = (
+    'model.test_cfg.num_videos=1',
+    *(f'{name}_dataloader.num_workers=0' for name in LOADERS[1:]),
+    *(f'{name}_dataloader.persistent_workers=False' for name in ('val', 'test')),
+)
+
+
+def printed_by_a_test(data):
+    """What a test of the written config prints; its name keeps it from the logger of another."""
+    options = (f'experiment_name={data.parent.name}', *UNTRAINED)
+    return run_here(data.parent, 'test', 'my.py', '--cfg-options', *options)
+
+
+@pytest.mark.parametrize('base', ['nearest_clip_anet_text', 'nearest_clip_tvr'])
+def test_a_config_for_the_nearest_clip_leaves_out_a_stream_of_another_width(data, base):
+    write_stream(data, 'video', clip_length=5.0)
+    printed, cfg = new_config(data, '--base', f'{base}.py')
+    assert 'left out: video, 7 wide, while queries are 5 wide' in printed
+    assert 'test with: python tools/test.py my.py' in printed
+    assert 'other queries of the same video' not in printed
+    assert cfg.train_dataloader is None
+    assert cfg.model == dict(
+        type='NearestClip',
+        streams=dict(subtitle=5),
+        reader=dict(type='TVRReader', ann_file='train.jsonl', data_root='mine'),
+    )
+    printed = printed_by_a_test(data)
+    # Training moments take 25, 100, 9 and 28 % of their videos.
+    assert 'the median moment takes 0.2639 of its video' in printed
+    assert 'VCMR IoU 0.7' in printed
+
+
+@pytest.mark.parametrize('base', ['chance_anet_text', 'chance_tvr'])
+def test_a_config_for_chance_draws_spans_as_long_as_those_of_training(data, base):
+    write_stream(data, 'video', clip_length=5.0)
+    _, cfg = new_config(data, '--base', f'{base}.py')
+    assert cfg.model == dict(type='Chance', test_cfg=dict(min_span=1, max_span=12))
+    assert 'VCMR IoU 0.7' in printed_by_a_test(data)
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_a_config_for_the_nearest_sentence_needs_features_of_validation_alone(data, named):
+    write_sentences(data)
+    options = []
+    if named:
+        files = dict(query='queries', subtitle='sentences', times='sentences_times')
+        options = ['--features', *(f'{name}={file}.h5' for name, file in files.items())]
+    printed, cfg = new_config(data, '--base', 'nearest_sentence_anet_text.py', *options)
+    assert 'warning' not in printed
+    dataset = cfg.test_corpus_dataloader.dataset
+    assert dataset.feature_files == dict(
+        query='queries.h5', subtitle='sentences.h5', times='sentences_times.h5'
+    )
+    assert dataset.channels == dict(query=5, subtitle=5, times=2)
+    assert dataset.clip_length is None
+    assert cfg.model == dict(type='NearestSentence', streams=dict(subtitle=5))
+    assert 'VCMR IoU 0.7' in printed_by_a_test(data)
+
+
+def test_files_of_sentences_are_no_streams_of_clips(data):
+    write_sentences(data)
+    _, cfg = new_config(data)
+    assert cfg.model.streams == dict(subtitle=7)
 
 
 def test_an_index_of_videos_with_splits_is_used_where_there_is_one(data):
@@ -255,12 +335,44 @@ def test_a_config_that_is_there_is_kept(data):
             "found sub.h5 and subtitles.h5 for 'subtitle', expected one",
         ),
         (lambda data: None, ('--base', 'absent.py'), '--base absent.py: no such config'),
-        (lambda data: None, ('--base', 'relocl_tvr_resident.py'), 'expected a plain config'),
+        (
+            lambda data: None,
+            ('--base', 'relocl_tvr_resident.py'),
+            'model.data_preprocessor has the settings append_tef, channels, data_root, '
+            'feature_files, max_clips, max_tokens, normalize, which may be those of other data',
+        ),
+        (
+            lambda data: None,
+            ('--base', REPOSITORY / 'configs/_base_/datasets/tvr.py'),
+            'found the model None, expected one with query_encoder and context_encoder',
+        ),
+        (
+            lambda data: (data / 'bmn.py').write_text("model = dict(type='mmaction.BMN')"),
+            ('--base', 'mine/bmn.py'),
+            "found the model 'mmaction.BMN', expected one with query_encoder and context_encoder",
+        ),
+        (
+            lambda data: (data / 'typo.py').write_text(
+                f"_base_ = {str(REPOSITORY / 'configs/xml_tvr.py')!r}\nmodel = dict(type='XLM')"
+            ),
+            ('--base', 'mine/typo.py'),
+            "found the model 'XLM', expected",
+        ),
+        (
+            lambda data: (data / 'queries.h5').unlink() or write_queries(data, width='video'),
+            ('--base', 'nearest_clip_anet_text.py'),
+            'queries.h5: found queries 7 wide and dict(subtitle=5), expected a stream as wide',
+        ),
+        (
+            lambda data: write_sentences(data, times=False),
+            ('--base', 'nearest_sentence_anet_text.py'),
+            'found no times of sentences, expected the file that',
+        ),
         (lambda data: None, ('--features', 'query=queries.h5'), 'expected a file with query ids'),
         (
             lambda data: None,
             ('--features', 'query=queries.h5', 'video=subtitles.h5', 'audio=subtitles.h5'),
-            "--features: found ['audio'], expected query, video or subtitle",
+            "--features: found ['audio'], expected query, video, subtitle",
         ),
         (
             lambda data: write_stream(data, 'video', clip_length=2.0),
@@ -269,7 +381,21 @@ def test_a_config_that_is_there_is_kept(data):
         ),
         (lambda data: (data / 'val.jsonl').unlink(), (), 'val.jsonl: no such file'),
     ],
-    ids=['query', 'stream', 'two', 'base', 'resident', 'named', 'audio', 'lengths', 'annotation'],
+    ids=[
+        *(
+            'query',
+            'stream',
+            'two',
+            'base',
+            'resident',
+            'no model',
+            'bmn',
+            'typo',
+            'widths',
+            'no times',
+        ),
+        *('named', 'audio', 'lengths', 'annotation'),
+    ],
 )
 def test_what_cannot_be_used_is_named(data, spoil, options, message):
     spoil(data)

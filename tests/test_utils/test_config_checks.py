@@ -11,10 +11,11 @@ from tool_processes import REPOSITORY, load_tool
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.utils.cli import run_with
-from reloclnet_mm.utils.config_checks import check_settings
+from reloclnet_mm.utils.config_checks import check_settings, check_variables
 
 CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
 PLANTED = REPOSITORY / 'configs/relocl_planted.py'
+ANET_TEXT = REPOSITORY / 'configs/relocl_anet_text.py'
 MMACTION = importlib.util.find_spec('mmaction').submodule_search_locations[0]
 
 
@@ -103,8 +104,90 @@ def test_a_misspelt_setting_of_a_config_file_is_named(run, tmp_path, text, messa
         run(config_with(tmp_path, text))
 
 
+def test_each_variable_of_a_derived_config_that_reaches_nothing_is_named(run, tmp_path):
+    config = config_with(
+        tmp_path, f"_base_ = {str(ANET_TEXT)!r}\ndata_root = 'data/mine/'\nclip_length = 5.0"
+    )
+    with pytest.raises(SystemExit) as end:
+        run(config)
+    lines = str(end.value.code).removeprefix('error: ').splitlines()
+    # In the base, clip_length is no variable, only a setting.
+    assert [line.split("'")[1] for line in lines] == ['clip_length', 'data_root']
+    for line, name in zip(lines, ('clip_length', 'data_root'), strict=True):
+        loaders = ('train', 'val', 'val_corpus', 'test', 'test_corpus')
+        places = ', '.join(f'{loader}_dataloader.dataset.{name}' for loader in loaders)
+        assert line == (
+            f'{config}: {name!r} is a variable that nothing reads, and the settings of its base '
+            f'relocl_anet_text.py keep their values; set {places} instead'
+        )
+
+
+@pytest.mark.parametrize(
+    ('text', 'place'),
+    [
+        ('channels = dict(video=9)', 'train_dataloader.dataset.channels'),
+        ('max_epochs: int = 9', 'train_cfg.max_epochs'),
+        ("train_reader = dict(ann_file='a')", 'train_dataloader.dataset.reader'),
+        (
+            'lr = alpha = 0.1\nmodel = dict(test_cfg=dict(alpha=alpha))',
+            'optim_wrapper.optimizer.lr',
+        ),
+    ],
+)
+def test_a_variable_that_reaches_nothing_is_named_with_the_settings_of_the_base(
+    tmp_path, text, place
+):
+    base = ANET_TEXT if 'max_epochs' not in text else PLANTED
+    with pytest.raises(InputError, match=rf'nothing reads, .* set (.*, )?{place}[, ]') as error:
+        check_variables(config_with(tmp_path, f'_base_ = {str(base)!r}\n{text}'))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_variable_of_which_the_base_makes_no_setting_is_to_be_removed(tmp_path):
+    base = REPOSITORY / 'configs/chance_anet_text.py'
+    path = config_with(tmp_path, f"_base_ = {str(base)!r}\ntrain_reader = dict(ann_file='a')")
+    with pytest.raises(InputError, match=r"'train_reader' is a variable .*; use or remove it$"):
+        check_variables(path)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'lr = 0.1\noptim_wrapper = dict(optimizer=dict(lr=lr))',
+        'max_epochs = 2\ntrain_cfg = dict(max_epochs=[max_epochs for _ in range(1)][0])',
+        "notes = 'of no setting'",
+        'batch_size = 4\ndel batch_size',
+        'resume = True',
+    ],
+)
+def test_a_variable_that_is_read_or_of_no_setting_is_no_error(tmp_path, text):
+    check_variables(config_with(tmp_path, text))
+
+
+@pytest.mark.parametrize('read', ['_base_.alpha', "_base_['alpha']", '{{_base_.alpha}}', '3'])
+def test_a_variable_of_a_base_may_be_read_by_a_derived_file(tmp_path, read):
+    (tmp_path / 'middle.py').write_text(f'_base_ = {str(ANET_TEXT)!r}\nalpha = 3.0')
+    text = f"_base_ = 'middle.py'\nmodel = dict(test_cfg=dict(alpha={read}))"
+    path = config_with(tmp_path, text)
+    assert float(Config.fromfile(path).model.test_cfg.alpha) == 3
+    if 'alpha' in read:
+        check_variables(path)
+    else:
+        with pytest.raises(InputError, match=r"middle\.py: 'alpha' .* model\.test_cfg\.alpha inst"):
+            check_variables(path)
+
+
+def test_variables_of_a_base_in_another_package_are_its_own(tmp_path):
+    # Its ann_file_test, which its own base has too, is read by nothing.
+    name = 'trn_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv1-rgb.py'
+    with pytest.raises(InputError, match=r"'ann_file_test' is a variable .* keep their values"):
+        check_variables(f'{MMACTION}/.mim/configs/recognition/trn/{name}')
+    check_variables(config_with(tmp_path, f"_base_ = 'mmaction::recognition/trn/{name}'"))
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_passes_with_variables_of_its_own(path, tmp_path):
+    check_variables(path)
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(dict(data_roots='x', dataloader={}, image_dataloader={}, my_pipeline=[]))
     check_settings(cfg)
@@ -119,6 +202,7 @@ def test_every_config_passes_with_variables_of_its_own(path, tmp_path):
     ],
 )
 def test_configs_of_mmaction2_pass(name):
+    check_variables(f'{MMACTION}/.mim/configs/{name}')
     check_settings(Config.fromfile(f'{MMACTION}/.mim/configs/{name}'))
 
 
