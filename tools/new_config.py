@@ -7,6 +7,7 @@ of sentences and their times are for nearest_sentence_anet_text.py, files of cli
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from reloclnet_mm.utils.fileio import replace_file
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 INDEX = 'video2dur_idx.json'
+# In the name of a file of subtitles: sub, subs, subtitle, subtitles.
+SUBTITLES = re.compile(r'(?<![a-z])sub(s|titles?)?(?![a-z])')
 # XML's authors have other modules where there is no second stream.
 XML_MODULES = {1: (3, 'StreamSpanHead'), 2: (2, 'MergedSpanHead')}
 EXAMPLES = '--features query=q.h5 video=v.h5 subtitle=s.h5'
@@ -215,7 +218,7 @@ def _files_by_keys(data: Path, splits: Mapping[str, Split], has_sentences: bool)
             is_sentences = reader.attributes.get('rows') == 'sentences'
             if (is_times or is_sentences) != has_sentences:
                 continue
-            is_text = is_sentences or 'sub' in path.stem.lower()
+            is_text = is_sentences or bool(SUBTITLES.search(path.stem.lower()))
             name = 'times' if is_times else 'subtitle' if is_text else 'video'
         file = str(path.relative_to(data))
         if name in found:

@@ -1,6 +1,5 @@
 """What is in a folder of own data: the numbers that a config needs, and what will hurt."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from reloclnet_mm.datasets.readers import AnnotationReader, Query, Video
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features import FeatureReader, open_features
+from reloclnet_mm.features import FeatureReader, open_features, recorded_clip_length
 from reloclnet_mm.structures.clips import goes_with_duration, moment_to_span
 
 
@@ -36,8 +35,12 @@ class Split:
     @property
     def queries_of_videos(self) -> list[int]:
         """Number of queries of each video that has one."""
-        names = (query.video_name or query.moments[0].video_name for query in self.queries)
-        return list(Counter(names).values())
+        firsts = (next(iter(query.moments), None) for query in self.queries)
+        names = (
+            query.video_name or (first and first.video_name)
+            for query, first in zip(self.queries, firsts, strict=True)
+        )
+        return list(Counter(name for name in names if name).values())
 
     def moments(self) -> Iterator[tuple[Video, float, float]]:
         """Yield the first right moment of each query that has one: its video, start and end."""
@@ -74,21 +77,16 @@ class Features:
         """Look at all keys of a file, without reading their rows.
 
         Raises:
-            InputError: There is none, or a key has no rows, or rows of another width.
+            InputError: There is none, a key has no rows, or rows of another width, or the length of
+                a clip is no length.
         """
         reader: FeatureReader = open_features(path)
         keys = reader.keys()
         if not keys:
             raise InputError(f'{path}: found no keys, expected features; extract them again')
         reader.channels = reader.read(keys[0], 1).shape[1]
-        recorded = reader.attributes.get('clip_length')
-        known = isinstance(recorded, int | float) and 0 < recorded < math.inf
-        return cls(
-            path,
-            reader.channels,
-            {key: reader.num_rows(key) for key in keys},
-            float(recorded) if known else None,
-        )
+        num_rows = {key: reader.num_rows(key) for key in keys}
+        return cls(path, reader.channels, num_rows, recorded_clip_length(reader))
 
 
 def clip_length_of(
