@@ -5,24 +5,30 @@
 set -euo pipefail
 repository="$(cd "$(dirname "$0")/.." && pwd)"
 out="${1:-work_dirs/results}"
-models=(
-    relocl_anet_text
-    relocl_anet_text_no_videocl
-    relocl_anet_text_no_framecl
-    relocl_anet_text_no_contrastive
-    relocl_anet_text_lse
-    relocl_anet_text_easy_negatives
-    xml_anet_text
+trained=(
+    'ReLoCLNet=relocl_anet_text'
+    'without VideoCL=relocl_anet_text_no_videocl'
+    'without FrameCL=relocl_anet_text_no_framecl'
+    'without both=relocl_anet_text_no_contrastive'
+    'lse in place of hinge=relocl_anet_text_lse'
+    'no hard negatives=relocl_anet_text_easy_negatives'
+    'XML=xml_anet_text'
+)
+untrained=(
+    'nearest sentence=nearest_sentence_anet_text'
+    'nearest clip=nearest_clip_anet_text'
+    'chance=chance_anet_text'
 )
 rows=()
-for model in "${models[@]}"; do
+for row in "${trained[@]}"; do
+    model="${row#*=}"
     for seed in 0 1 2; do
         python "$repository/tools/train.py" "$repository/configs/$model.py" \
             --seed "$seed" --work-dir "$out/$model/seed_$seed" --resume
     done
-    rows+=("$repository/configs/$model.py:$out/$model/seed_*/epoch_4.pth")
+    rows+=("${row%%=*}=$repository/configs/$model.py:$out/$model/seed_*/epoch_4.pth")
 done
-for model in nearest_sentence nearest_clip chance; do
-    rows+=("$repository/configs/${model}_anet_text.py")
+for row in "${untrained[@]}"; do
+    rows+=("${row%%=*}=$repository/configs/${row#*=}.py")
 done
 python "$repository/tools/benchmark.py" "${rows[@]}" --out "$out/report"
