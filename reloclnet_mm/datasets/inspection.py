@@ -35,11 +35,7 @@ class Split:
     @property
     def queries_of_videos(self) -> list[int]:
         """Number of queries of each video that has one."""
-        firsts = (next(iter(query.moments), None) for query in self.queries)
-        names = (
-            query.video_name or (first and first.video_name)
-            for query, first in zip(self.queries, firsts, strict=True)
-        )
+        names = (query.first_video for query in self.queries)
         return list(Counter(name for name in names if name).values())
 
     def moments(self) -> Iterator[tuple[Video, float, float]]:
