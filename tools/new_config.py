@@ -33,6 +33,7 @@ from reloclnet_mm.features.rows import TEF_CHANNELS
 from reloclnet_mm.models.nearest import NearestRow, NearestSentence
 from reloclnet_mm.models.untrained import UntrainedModel
 from reloclnet_mm.registry import MODELS, TASK_UTILS
+from reloclnet_mm.structures.clips import SpanEnd
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import replace_file
 
@@ -103,6 +104,11 @@ class Base:
     def has_spans(self) -> bool:
         """Whether the model answers with spans between a least and a greatest length."""
         return not issubclass(self.model, NearestRow)
+
+    @property
+    def span_end(self) -> SpanEnd:
+        """Which clip the end of an answer is predicted at."""
+        return self.cfg.model.get('test_cfg', {}).get('span_end', 'official')
 
     @property
     def held_out(self) -> float:
@@ -365,13 +371,14 @@ def span_sizes(
     num_rows: Mapping[str, int],
     clip_length: float | str,
     max_clips: int,
+    span_end: SpanEnd,
 ) -> dict[str, int]:
     """Return the limits of spans that follow from the training moments.
 
     Raises:
         InputError: No training moment has features.
     """
-    lengths = span_lengths(split, num_rows, clip_length, max_clips)
+    lengths = span_lengths(split, num_rows, clip_length, max_clips, span_end)
     if not len(lengths):
         raise InputError(
             f'{data}: found no training moment in a video with features, expected some; check '
@@ -428,7 +435,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'\na clip lasts: {seconds} ({how})')
     if base.has_spans:
         num_rows = next(iter(streams.values())).num_rows
-        sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, sizes['max_clips'])
+        limits = sizes['max_clips'], base.span_end
+        sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, *limits)
     for finding in findings(
         splits,
         {name: x for name, x in features.items() if name != 'query'},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reloclnet_mm.datasets.readers import AnnotationReader, Query, Video
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features import FeatureReader, open_features, recorded_clip_length
-from reloclnet_mm.structures.clips import goes_with_duration, moment_to_span
+from reloclnet_mm.structures.clips import SpanEnd, goes_with_duration, moment_to_span
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,20 @@ def clip_length_of(
 
 
 def span_lengths(
-    split: Split, num_rows: Mapping[str, int], clip_length: float | str, max_clips: int
+    split: Split,
+    num_rows: Mapping[str, int],
+    clip_length: float | str,
+    max_clips: int,
+    span_end: SpanEnd = 'official',
 ) -> NDArray[np.int64]:
-    """Return j − i of each training target (i, j), in rows after pooling.
+    """Return how long the span of each training target is, in rows after pooling.
 
     Args:
         split: The training split.
         num_rows: Rows by video.
         clip_length: Seconds or ``even``.
         max_clips: Rows that longer videos are pooled to.
+        span_end: Which clip the end of a target is.
     """
     lengths = []
     for video, start, end in split.moments():
@@ -143,8 +148,8 @@ def span_lengths(
         length = num_rows[video.name]
         seconds = video.duration / length if clip_length == 'even' else clip_length
         kept = min(length, max_clips)
-        first, last = moment_to_span([start, end], seconds * length / kept, kept)
-        lengths.append(last - first)
+        first, last = moment_to_span([start, end], seconds * length / kept, kept, span_end)
+        lengths.append(last - first + (span_end == 'inclusive'))
     return np.array(lengths, np.int64)
 
 
