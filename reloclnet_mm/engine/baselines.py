@@ -45,11 +45,7 @@ def evaluate_baseline(
     Raises:
         InputError: The data has nothing that this model could compare.
     """
-    stage = loop.corpus_key.partition('_')[0]
-    queries, videos = (
-        copy.deepcopy(runner.cfg.get(f'{stage}_{name}'))
-        for name in ('dataloader', 'corpus_dataloader')
-    )
+    loop_cfg, queries, videos = _configs_of(runner, loop)
     names = loop.corpus_dataloader.dataset.video_ids().values()
     settings, streams = _features(queries['dataset'], changes, {*names})
     load_query = [dict(type='reloclnet_mm.LoadQueryFeatures')]
@@ -61,11 +57,8 @@ def evaluate_baseline(
         loader['persistent_workers'] = False
         loader['dataset'] |= settings
         loader['dataset']['pipeline'] = [*pipeline, dict(type='reloclnet_mm.PackMomentInputs')]
-    kept = {
-        name: x
-        for name, x in runner.cfg[f'{stage}_cfg'].items()
-        if name in ('type', 'shard_corpus')
-    }
+    # Not encoded_corpus, the folder of the trained model's.
+    kept = {name: loop_cfg[name] for name in ('type', 'shard_corpus') if name in loop_cfg}
     own = dict(
         runner=_WithModel(runner, _build(runner, kind, streams, len(names))),
         dataloader=queries,
@@ -83,6 +76,19 @@ def metrics_with_cells(loop: CorpusLoopMixin) -> list[BaseMetric]:
 def compared_cells(metric: BaseMetric) -> list[Cell]:
     """Return the cells of a metric that are not shown behind those of others."""
     return [cell for cell in getattr(metric, 'table_cells', list)() if not cell.in_brackets]
+
+
+def _configs_of(runner: Runner, loop: CorpusLoopMixin) -> tuple[dict, dict, dict]:
+    """Return copies of the configs of a loop and its dataloaders of queries and of videos."""
+    stage = loop.corpus_key.partition('_')[0]
+    loop_cfg = runner.cfg.get(f'{stage}_cfg') or {}
+    queries = runner.cfg.get(f'{stage}_dataloader')
+    videos = loop_cfg.get('corpus_dataloader') or runner.cfg.get(loop.corpus_key)
+    if not (isinstance(queries, Mapping) and isinstance(videos, Mapping)):
+        raise InputError(
+            f'found no {stage}_dataloader and {loop.corpus_key} in the config, expected both'
+        )
+    return copy.deepcopy((loop_cfg, queries, videos))
 
 
 class _WithModel:
@@ -125,10 +131,8 @@ def _features(
     dataset: Mapping[str, Any], changes: Mapping[str, Any], videos: set[str]
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the settings of the data sets, and the widths of the streams that are compared."""
-    settings = {**dataset, **changes}
-    if not isinstance(settings.get('feature_files'), Mapping):
-        raise InputError('found no feature_files in the data set, expected those of one data set')
-    files = dict(settings['feature_files'], query=dataset['feature_files']['query'])
+    files = {**changes.get('feature_files', dataset['feature_files'])}
+    files['query'] = dataset['feature_files']['query']
     root = dataset.get('data_root', '')
     widths = {name: _width(osp.join(root, file), name, videos) for name, file in files.items()}
     wide = widths.pop('query')
