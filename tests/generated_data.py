@@ -15,8 +15,8 @@ from reloclnet_mm.registry import TASK_UTILS
 LOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'val_corpus', 'test', 'test_corpus')
 )
-# Seconds, of which DiDeMo has multiples of its cell of 5 s.
-DURATIONS = dict(a=25.0, b=30.0, c=30.0)
+# Seconds, of which DiDeMo has multiples of its cell of 5 s. Where a tenth is held out, d is.
+DURATIONS = dict(a=25.0, b=30.0, c=30.0, d=20.0)
 QUERIES = [(name, [5.0 * i, 5.0 * i + 10.0]) for name in DURATIONS for i in range(2)]
 
 
@@ -26,7 +26,7 @@ def small(cfg, work_dir):
     changes = dict(
         work_dir=str(work_dir),
         experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
-        model=dict(test_cfg=dict(num_videos=3)),
+        model=dict(test_cfg=dict(num_videos=len(DURATIONS))),
         visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
         log_level='WARNING',
         **{name: loading for name in LOADERS if cfg[name]},

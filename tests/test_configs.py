@@ -30,7 +30,7 @@ def test_a_config_trains_validates_and_tests(path, tmp_path):
     write_data(cfg, tmp_path)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    assert runner.iter == len(runner.train_dataloader.dataset) / BATCH_SIZE
+    assert runner.iter == math.ceil(len(runner.train_dataloader.dataset) / BATCH_SIZE)
     scalars = {name: x.current() for name, x in runner.message_hub.log_scalars.items()}
     losses = {name: x for name, x in scalars.items() if 'loss' in name}
     assert losses

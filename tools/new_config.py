@@ -26,12 +26,14 @@ from reloclnet_mm.datasets.inspection import (
     findings,
     span_lengths,
 )
+from reloclnet_mm.datasets.readers import AnnotationReader
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features import open_features
 from reloclnet_mm.features.rows import TEF_CHANNELS
 from reloclnet_mm.models.nearest import NearestRow, NearestSentence
 from reloclnet_mm.models.untrained import UntrainedModel
 from reloclnet_mm.registry import MODELS, TASK_UTILS
+from reloclnet_mm.structures.clips import SpanEnd
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import replace_file
 
@@ -42,6 +44,8 @@ SUBTITLES = re.compile(r'(?<![a-z])sub(s|titles?)?(?![a-z])')
 # XML's authors have other modules where there is no second stream.
 XML_MODULES = {1: (3, 'StreamSpanHead'), 2: (2, 'MergedSpanHead')}
 EXAMPLES = '--features query=q.h5 video=v.h5 subtitle=s.h5'
+# Of few training videos a larger share is held out, so that about so many are, up to a third.
+HELD_OUT_VIDEOS = 10
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ class Base:
         return not issubclass(self.model, NearestRow)
 
     @property
+    def span_end(self) -> SpanEnd:
+        """Which clip the end of an answer is predicted at."""
+        return self.cfg.model.get('test_cfg', {}).get('span_end', 'official')
+
+    @property
+    def held_out(self) -> float:
+        """Share of the training videos that validation during training has; 0: it has others."""
+        reader = self.cfg.val_dataloader.dataset.reader
+        return reader.get('held_out', 0.1) if reader.get('part') == 'held_out' else 0.0
+
+    @property
     def has_sentences(self) -> bool:
         """Whether the rows of a video are sentences with times of their own, not clips."""
         return issubclass(self.model, NearestSentence)
@@ -131,14 +146,35 @@ def readers_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return readers
 
 
-def read_splits(data: Path, readers: Mapping[str, dict[str, Any]]) -> dict[str, Split]:
-    """Read both splits; errors as of the readers."""
+def hold_out(
+    data: Path, readers: Mapping[str, dict[str, Any]], share: float
+) -> dict[str, dict[str, Any]]:
+    """Divide the training videos: return the readers of ``train``, ``held_out`` and ``val``.
+
+    Args:
+        data: The folder.
+        readers: Of ``train`` and ``val``.
+        share: Share of the training videos to hold out, where there are many.
+
+    Raises:
+        InputError: The training annotation cannot be used.
+    """
+    count = len(_build(data, readers['train']).videos())
+    share = max(share, min(round(HELD_OUT_VIDEOS / count, 2), 0.33))
+    train, held_out = (
+        dict(readers['train'], part=part, held_out=share) for part in ('fit', 'held_out')
+    )
+    return dict(train=train, held_out=held_out, val=readers['val'])
+
+
+def _build(data: Path, reader: Mapping[str, Any]) -> AnnotationReader:
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        built = {
-            name: TASK_UTILS.build(dict(reader, data_root=str(data)))
-            for name, reader in readers.items()
-        }
-    return {name: Split.read(reader) for name, reader in built.items()}
+        return TASK_UTILS.build(dict(reader, data_root=str(data)))
+
+
+def read_splits(data: Path, readers: Mapping[str, dict[str, Any]]) -> dict[str, Split]:
+    """Read all splits; errors as of the readers."""
+    return {name: Split.read(_build(data, reader)) for name, reader in readers.items()}
 
 
 def find_features(
@@ -276,6 +312,7 @@ def config_text(
     seconds, how = clip_length
     uses_train = base.is_trained or 'reader' in cfg.model
     used = readers if uses_train else dict(val=readers['val'])
+    validation = 'held_out_reader' if 'held_out' in used else 'val_reader'
     lines = [
         f'# {cfg.model.type} on own data, made by tools/new_config.py.',
         f'_base_ = {os.path.relpath(base.path.resolve(), args.out.parent.resolve())!r}',
@@ -292,10 +329,10 @@ def config_text(
         *(f'{name}_reader = {_dict(_delete_=True, **x)}' for name, x in used.items()),
         '',
         *['train_dataloader = dict(dataset=dict(reader=train_reader, **data))'] * base.is_trained,
-        'val_dataloader = dict(dataset=dict(reader=val_reader, **data))',
-        'val_corpus_dataloader = dict(dataset=dict(reader=val_reader, **data))',
-        'test_dataloader = val_dataloader',
-        'test_corpus_dataloader = val_corpus_dataloader',
+        f'val_dataloader = dict(dataset=dict(reader={validation}, **data))',
+        f'val_corpus_dataloader = dict(dataset=dict(reader={validation}, **data))',
+        'test_dataloader = dict(dataset=dict(reader=val_reader, **data))',
+        'test_corpus_dataloader = dict(dataset=dict(reader=val_reader, **data))',
         '',
         'model = dict(',
         *model_lines(base, streams, sizes),
@@ -334,13 +371,14 @@ def span_sizes(
     num_rows: Mapping[str, int],
     clip_length: float | str,
     max_clips: int,
+    span_end: SpanEnd,
 ) -> dict[str, int]:
     """Return the limits of spans that follow from the training moments.
 
     Raises:
         InputError: No training moment has features.
     """
-    lengths = span_lengths(split, num_rows, clip_length, max_clips)
+    lengths = span_lengths(split, num_rows, clip_length, max_clips, span_end)
     if not len(lengths):
         raise InputError(
             f'{data}: found no training moment in a video with features, expected some; check '
@@ -382,6 +420,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'{args.data}: no such folder; give the folder of the data')
     base = Base.read(args.base)
     readers = readers_of(args)
+    if base.held_out:
+        readers = hold_out(args.data, readers, base.held_out)
     splits = read_splits(args.data, readers)
     features = find_features(args.data, args.features, splits, base)
     streams = streams_of(features)
@@ -395,7 +435,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'\na clip lasts: {seconds} ({how})')
     if base.has_spans:
         num_rows = next(iter(streams.values())).num_rows
-        sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, sizes['max_clips'])
+        limits = sizes['max_clips'], base.span_end
+        sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, *limits)
     for finding in findings(
         splits,
         {name: x for name, x in features.items() if name != 'query'},

@@ -19,6 +19,15 @@ default_hooks = dict(
     check_checkpoint=dict(type='CheckpointCheckHook'),
     finite_loss=dict(type='FiniteLossHook'),
     collapse_warning=dict(type='CollapseWarningHook'),
+    # Models without training, in the table of a test and at the end of a training; sentences where
+    # tools/extract_text_features.py sentences … --rows sentences has written these files.
+    baselines=dict(
+        type='BaselineHook',
+        nearest_clip=dict(),
+        nearest_sentence=dict(
+            feature_files=dict(subtitle='sentences.h5', times='sentences_times.h5'), max_tokens=64
+        ),
+    ),
     # draw=True draws ranked moments, which needs matplotlib.
     visualization=dict(type='MomentVisualizationHook', draw=False),
 )

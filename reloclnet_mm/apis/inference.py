@@ -12,6 +12,7 @@ from mmengine.runner import Runner, load_checkpoint
 from numpy.typing import NDArray
 
 from reloclnet_mm.datasets.transforms import LoadQueryFeatures
+from reloclnet_mm.engine.hooks.checkpoint_check import span_end_difference
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.registry import DATASETS, MODELS
@@ -43,6 +44,9 @@ def init_model(
         config: Config or its file.
         checkpoint: Checkpoint file or address; None: weights as training begins with them.
         device: Device of the model.
+
+    Raises:
+        InputError: The checkpoint is of another kind of spans than the config.
     """
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
@@ -50,7 +54,10 @@ def init_model(
     if checkpoint is None:
         model.init_weights()
     else:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+        read = load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+        difference = span_end_difference(read, model)
+        if difference:
+            raise InputError(f'{checkpoint}: {difference}; use the config that it was trained with')
     model.cfg = cfg
     return model.to(device).eval()
 

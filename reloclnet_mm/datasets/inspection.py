@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reloclnet_mm.datasets.readers import AnnotationReader, Query, Video
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features import FeatureReader, open_features, recorded_clip_length
-from reloclnet_mm.structures.clips import goes_with_duration, moment_to_span
+from reloclnet_mm.structures.clips import SpanEnd, goes_with_duration, moment_to_span
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,7 @@ class Split:
     @property
     def queries_of_videos(self) -> list[int]:
         """Number of queries of each video that has one."""
-        firsts = (next(iter(query.moments), None) for query in self.queries)
-        names = (
-            query.video_name or (first and first.video_name)
-            for query, first in zip(self.queries, firsts, strict=True)
-        )
+        names = (query.first_video for query in self.queries)
         return list(Counter(name for name in names if name).values())
 
     def moments(self) -> Iterator[tuple[Video, float, float]]:
@@ -130,15 +126,20 @@ def clip_length_of(
 
 
 def span_lengths(
-    split: Split, num_rows: Mapping[str, int], clip_length: float | str, max_clips: int
+    split: Split,
+    num_rows: Mapping[str, int],
+    clip_length: float | str,
+    max_clips: int,
+    span_end: SpanEnd = 'official',
 ) -> NDArray[np.int64]:
-    """Return j − i of each training target (i, j), in rows after pooling.
+    """Return how long the span of each training target is, in rows after pooling.
 
     Args:
         split: The training split.
         num_rows: Rows by video.
         clip_length: Seconds or ``even``.
         max_clips: Rows that longer videos are pooled to.
+        span_end: Which clip the end of a target is.
     """
     lengths = []
     for video, start, end in split.moments():
@@ -147,8 +148,8 @@ def span_lengths(
         length = num_rows[video.name]
         seconds = video.duration / length if clip_length == 'even' else clip_length
         kept = min(length, max_clips)
-        first, last = moment_to_span([start, end], seconds * length / kept, kept)
-        lengths.append(last - first)
+        first, last = moment_to_span([start, end], seconds * length / kept, kept, span_end)
+        lengths.append(last - first + (span_end == 'inclusive'))
     return np.array(lengths, np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from reloclnet_mm.engine.hooks import (
     AtomicCheckpointHook,
+    BaselineHook,
     CheckpointCheckHook,
     CollapseWarningHook,
     DataCheckHook,
@@ -19,6 +20,7 @@ from reloclnet_mm.engine.runner import AnyDeviceRunner
 __all__ = [
     'AnyDeviceRunner',
     'AtomicCheckpointHook',
+    'BaselineHook',
     'BertAdam',
     'BertLinearLR',
     'Bfloat16OptimWrapper',

@@ -18,7 +18,7 @@ class Cell(NamedTuple):
         table: Title of the table; cells of a title are a table of their own.
     """
 
-    rank: int
+    rank: float
     row: str
     column: str
     name: str

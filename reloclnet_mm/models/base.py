@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.corpus_model import CorpusModel, check_width, streams_of
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
@@ -180,9 +181,13 @@ class CorpusRetriever(CorpusModel):
         Args:
             inputs: Queries and, in the same order, their videos.
             data_samples: B samples, as :meth:`PairTargets.of` takes them.
+
+        Raises:
+            InputError: ``span_end`` of the targets is not that of the model.
         """
         pairs = self.encode_pair(inputs)
         device = pairs.places.device
+        self._check_targets(data_samples[0])
         targets = PairTargets.of(data_samples, device)
         # Scores differ in digits that bfloat16 does not have.
         with ExitStack() as context:
@@ -191,6 +196,16 @@ class CorpusRetriever(CorpusModel):
                 pairs, targets = gather_pairs(pairs), targets.gathered()
                 context.enter_context(same_draws_in_all_processes(device))
             return self.losses(pairs, targets)
+
+    def _check_targets(self, sample: MomentDataSample) -> None:
+        """Refuse targets whose end is another clip than that of the answers."""
+        found, expected = sample.get('span_end', 'official'), self.ranking.span_end
+        if found != expected:
+            raise InputError(
+                f'the targets have span_end={found!r}, and the answers of the model {expected!r}; '
+                'set span_end of MomentToSpan in the pipeline of training and that of '
+                'model.test_cfg to the same'
+            )
 
     def retrieval_scores(self, pairs: EncodedPairs) -> Tensor:
         """Compute s of each query and the video of each query, (B, B)."""

@@ -17,6 +17,7 @@ from reloclnet_mm.retrieval.moment_search import MomentFinder
 from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows, RowLayout
+from reloclnet_mm.structures.clips import SpanEnd
 from reloclnet_mm.structures.corpus import RowSets, map_rows
 
 
@@ -98,12 +99,12 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
         """
 
     @property
-    def span_limits(self) -> tuple[int, int] | None:
-        """Smallest j − i of a span (i, j) that may be answered, and smallest that is too long.
+    def span_limits(self) -> tuple[int, int, SpanEnd] | None:
+        """Which spans (i, j) may be answered: ``min_span``, ``max_span`` and ``span_end``.
 
         None: the moments of this model are no spans of clips.
         """
-        return self.ranking.min_span, self.ranking.max_span
+        return self.ranking.min_span, self.ranking.max_span, self.ranking.span_end
 
     def forward(
         self,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.clips import SpanEnd
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def rank_plainly(
     min_span: int,
     max_span: int,
     num_moments: int,
+    span_end: SpanEnd = 'official',
 ) -> PlainLists:
     """VR, VCMR and SVMR of one batch of queries.
 
@@ -93,6 +95,7 @@ def rank_plainly(
         min_span: Smallest j − i of a span (i, j).
         max_span: Smallest j − i that is too long.
         num_moments: M.
+        span_end: ``inclusive``: the end of a span (i, j) is predicted at clip j − 1, not at j.
     """
     scores = torch.stack(
         [
@@ -115,7 +118,7 @@ def rank_plainly(
     sorted_scores, videos = scores.sort(1, descending=True)
     sorted_scores, videos = sorted_scores[:, :num_videos], videos[:, :num_videos]
     query = torch.arange(len(videos))[:, None]
-    options = dict(min_span=min_span, max_span=max_span, num_moments=num_moments)
+    options = dict(min_span=min_span, max_span=max_span, num_moments=num_moments, span_end=span_end)
     moment_scores, moments = _sort_spans(
         start[query, videos] * torch.exp(alpha * sorted_scores)[..., None],
         end[query, videos],
@@ -139,19 +142,21 @@ def _sort_spans(
     min_span: int,
     max_span: int,
     num_moments: int,
+    span_end: SpanEnd,
 ) -> tuple[Tensor, Tensor]:
     """All spans of the videos (Q, V) of each query, best first."""
     length = start.shape[2]
     position = torch.arange(length)
-    width = position - position[:, None]
+    behind = int(span_end == 'inclusive')
+    width = position + behind - position[:, None]
     allowed = (width >= min_span) & (width < max_span)
     allowed = allowed & mask[..., None] & mask[..., None, :]
     # A video too short for any span has one, from its begin to its end.
     last = mask.sum(2) - 1
-    is_whole = (last < min_span)[..., None, None]
+    is_whole = (last + behind < min_span)[..., None, None]
     from_begin_to_end = (position[:, None] == 0) & (position == last[..., None, None])
     allowed = torch.where(is_whole, from_begin_to_end, allowed)
-    ends = is_whole.flatten(1).long()
+    ends = is_whole.flatten(1).long().clamp(min=behind)
     products = torch.einsum('qvi,qvj->qvij', start, end).masked_fill(~allowed, -1)
     best, index = products.flatten(1).sort(1, descending=True)
     best, index = best[:, :num_moments], index[:, :num_moments]

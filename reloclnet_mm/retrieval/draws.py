@@ -58,7 +58,7 @@ class _Candidates:
 
     def __init__(self, lengths: NDArray, options: RankingOptions) -> None:
         distinct, self.kinds = np.unique(lengths, return_inverse=True)
-        limits = options.min_span, options.max_span
+        limits = options.min_span, options.max_span, options.span_end
         tables = [candidate_spans(length, *limits) for length in distinct.tolist()]
         sizes = np.array([len(table) for table in tables])
         self.spans, self.first_of_kind = np.concatenate(tables), sizes.cumsum() - sizes

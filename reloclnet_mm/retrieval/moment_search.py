@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reloclnet_mm.structures import EncodedCorpus, RowLayout
+from reloclnet_mm.structures.clips import SpanEnd
 
 # Pairs of a query and a video at a time: what is computed of them stays in the cache of a CPU.
 _PAIRS_AT_ONCE = 2048
@@ -65,18 +66,31 @@ class MomentFinder(Protocol):
 class SpanRange:
     """Which spans may be answered, and how many of them.
 
-    A span (i, j) goes from the begin of clip i to the begin of clip j. A video of too few clips
-    for any has one span, from its begin to its end.
+    A span (i, j) goes from the begin of clip i to the begin of clip j, which for ``inclusive`` may
+    be the end of the video. A video of too few clips for any has one span, from its begin to its
+    end.
 
     Attributes:
         min_span: Smallest j − i of a span (i, j) in clips.
         max_span: Smallest j − i that is too long.
         num_moments: K.
+        span_end: Whether the end of (i, j) is predicted at clip j or, ``inclusive``, at j − 1.
     """
 
     min_span: int
     max_span: int
     num_moments: int
+    span_end: SpanEnd = 'official'
+
+    @property
+    def is_inclusive(self) -> bool:
+        """Whether the end of a span is predicted at the last clip inside of it."""
+        return self.span_end == 'inclusive'
+
+    @property
+    def offsets(self) -> range:
+        """How many clips behind its start the end of a span may be predicted."""
+        return range(self.min_span - self.is_inclusive, self.max_span - self.is_inclusive)
 
 
 @dataclass(frozen=True)
@@ -136,9 +150,10 @@ class MomentSearch:
     ) -> RankedMoments:
         """Rank the moments of some videos of each query together.
 
-        The score of a moment (i, j) is weight · p_st[i] · p_ed[j]. The best span from each start is
-        found first. K starts have spans at least as good as the K-th best of these, so the best K
-        spans begin at the best K starts, and only from there all ends are tried.
+        The score of a moment (i, j) is weight · p_st[i] · p_ed[j], for ``inclusive`` spans
+        p_ed[j − 1]. The best span from each start is found first. K starts have spans at least as
+        good as the K-th best of these, so the best K spans begin at the best K starts, and only
+        from there all ends are tried.
 
         Args:
             queries: Stream name to (Q, d).
@@ -168,7 +183,7 @@ class MomentSearch:
     def rank_in_one_video(
         self, queries: Mapping[str, Tensor], places: Tensor, spans: SpanRange
     ) -> RankedMoments:
-        """Rank the moments of one video of each query by p_st[i] · p_ed[j] (SVMR).
+        """Rank the moments of one video of each query, without weights (SVMR).
 
         Args:
             queries: Stream name to (Q, d).
@@ -320,7 +335,7 @@ def products_of_pairs(
 def best_span_from_each_start(
     start: Tensor, end: Tensor, lengths: Tensor, spans: SpanRange
 ) -> Tensor:
-    """Compute start[i] · max over allowed j of end[j].
+    """Compute start[i] · max over allowed ends j of end[j].
 
     Args:
         start: (P, L), 0 or more.
@@ -331,9 +346,10 @@ def best_span_from_each_start(
     Returns:
         (P, L); −1 where no span starts.
     """
-    ends = F.pad(end[:, spans.min_span :], (0, spans.max_span))
-    best = window_maximum(ends, spans.max_span - spans.min_span)[:, : end.shape[1]] * start
-    num_starts = lengths - spans.min_span
+    offsets = spans.offsets
+    ends = F.pad(end[:, offsets.start :], (0, offsets.stop))
+    best = window_maximum(ends, len(offsets))[:, : end.shape[1]] * start
+    num_starts = lengths - offsets.start
     positions = torch.arange(end.shape[1], device=end.device)
     best.masked_fill_(positions >= num_starts[:, None], -1)
     short = (num_starts <= 0).nonzero().squeeze(1)
@@ -440,10 +456,10 @@ def _try_ends(
     starts: _Starts, scored: Sequence[_ScoredStarts], spans: SpanRange, num_queries: int
 ) -> RankedMoments:
     """Rank all spans from the best starts."""
-    count, num_lengths = spans.num_moments, spans.max_span - spans.min_span
+    count, least, num_lengths = spans.num_moments, spans.offsets.start, len(spans.offsets)
     ends = torch.cat([part.end.flatten() for part in scored])
     # A video that is too short for any other span has one, from its begin to its end.
-    shortest = (starts.lengths - 1).clamp(max=spans.min_span)
+    shortest = (starts.lengths - 1).clamp(max=least)
     offsets = shortest[:, None] + torch.arange(num_lengths, device=shortest.device)
     scores = starts.prob[:, None] * ends[(starts.at[:, None] + offsets).clamp(max=len(ends) - 1)]
     scores.masked_fill_(starts.clips[:, None] + offsets >= starts.lengths[:, None], -1)
@@ -455,8 +471,9 @@ def _try_ends(
     start_of[starts.queries, starts.ranks] = torch.arange(len(scores), device=shortest.device)
     start = start_of.gather(1, chosen // num_lengths)
     clip = starts.clips[start]
-    end = clip + shortest[start] + chosen % num_lengths + (starts.lengths[start] <= spans.min_span)
-    span = torch.stack([clip, end], 2)
+    end = clip + shortest[start] + chosen % num_lengths
+    is_inside = (starts.lengths[start] <= least) | spans.is_inclusive
+    span = torch.stack([clip, end + is_inside], 2)
     missing = (0, count - best.shape[1])
     return RankedMoments(
         F.pad(best, missing, value=-1),

@@ -10,7 +10,8 @@ from torch import Tensor
 from reloclnet_mm.retrieval.moment_search import RankedMoments, SpanRange
 from reloclnet_mm.retrieval.similarity import temporal_nms
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
-from reloclnet_mm.utils.checks import check_count, check_number
+from reloclnet_mm.structures.clips import SPAN_ENDS, SpanEnd
+from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class RankingOptions:
         num_moments: Moments in a list.
         nms_iou: Suppress moments of a video that overlap a better one by more; None: keep all.
         num_candidates: Best moments that suppression starts from.
+        span_end: Which clip the end of a moment is predicted at; that of ``MomentToSpan``.
     """
 
     num_videos: int = 100
@@ -34,11 +36,14 @@ class RankingOptions:
     num_moments: int = 100
     nms_iou: float | None = None
     num_candidates: int = 200
+    span_end: SpanEnd = 'official'
 
     def __post_init__(self) -> None:
         for name in ('num_videos', 'num_moments', 'num_candidates', 'max_span'):
             check_count(f'test_cfg: {name}', getattr(self, name))
-        check_count('test_cfg: min_span', self.min_span, low=0)
+        check_choice('test_cfg: span_end', self.span_end, SPAN_ENDS)
+        # A clip at which both start and end are predicted is a moment of one clip then.
+        check_count('test_cfg: min_span', self.min_span, low=int(self.span_end == 'inclusive'))
         check_number('test_cfg: alpha', self.alpha, low=0)
         if self.nms_iou is not None:
             check_number('test_cfg: nms_iou', self.nms_iou, low=0, high=1)
@@ -52,7 +57,7 @@ class RankingOptions:
     def spans(self) -> SpanRange:
         """The moments to find before suppression."""
         count = self.num_moments if self.nms_iou is None else self.num_candidates
-        return SpanRange(self.min_span, self.max_span, count)
+        return SpanRange(self.min_span, self.max_span, count, self.span_end)
 
 
 @dataclass(frozen=True)

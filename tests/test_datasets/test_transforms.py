@@ -85,6 +85,23 @@ def test_spans_worked_by_hand(moment, seconds_per_clip, num_clips, span):
     assert moment_to_span(np.array(moment), seconds_per_clip, num_clips) == span
 
 
+@pytest.mark.parametrize(
+    ('moment', 'seconds_per_clip', 'num_clips', 'span'),
+    [
+        ([0.0, 3.0], 1.5, 10, (0, 1)),
+        ([1.4, 3.1], 1.5, 10, (0, 2)),
+        # A moment without length is its clip.
+        ([1.5, 1.5], 1.5, 10, (1, 1)),
+        ([14.9, 15.0], 1.5, 10, (9, 9)),
+        ([12.0, 15.0], 1.5, 10, (8, 9)),
+        ([16.0, 17.0], 1.5, 10, (9, 9)),
+        ([0.0, 9.0], 3.0, 1, (0, 0)),
+    ],
+)
+def test_inclusive_spans_worked_by_hand(moment, seconds_per_clip, num_clips, span):
+    assert moment_to_span(np.array(moment), seconds_per_clip, num_clips, 'inclusive') == span
+
+
 def truth(video_ids, moments):
     return dict(video_ids=np.array(video_ids), moments=np.array(moments))
 
@@ -93,6 +110,10 @@ def test_the_target_is_the_first_moment_in_the_own_video():
     gt = truth([8, 3, 3], [[0.0, 1.0], [4.0, 10.0], [0.0, 2.0]])
     results = dict(query_id=1, video_id=3, gt=gt, seconds_per_clip=2.0, num_clips=9)
     assert MomentToSpan().transform(results)['gt_span'] == (2, 5)
+    inclusive = MomentToSpan('inclusive').transform(results)
+    assert (inclusive['gt_span'], inclusive['span_end']) == ((2, 4), 'inclusive')
+    with pytest.raises(ValueError, match="MomentToSpan: span_end is 'exclusive'"):
+        MomentToSpan('exclusive')
     with pytest.raises(InputError, match='query 1 has no moment'):
         MomentToSpan().transform(results | dict(video_id=4))
 
@@ -195,6 +216,7 @@ def test_a_training_sample_worked_out_from_the_files(corpus_folder):
         duration=16.5,
         num_clips=8,
         seconds_per_clip=row_seconds,
+        span_end='official',
         sample_idx=3,
     )
 

@@ -53,7 +53,9 @@ def test_the_pool_follows_from_the_epoch_alone(epoch, pool_size):
 def test_the_recalls_of_a_test_are_logged_as_a_table_and_other_metrics_below_it(caplog):
     evaluator = Evaluator([VideoRecall(top_k=(1,)), DumpResults('unused.pkl')])
     runner = SimpleNamespace(
-        logger=logging.getLogger('of the test'), test_loop=SimpleNamespace(evaluator=evaluator)
+        logger=logging.getLogger('of the test'),
+        test_loop=SimpleNamespace(evaluator=evaluator),
+        hooks=[],
     )
     with caplog.at_level(logging.INFO):
         RecallTableHook().after_test_epoch(runner, {'VR/R1': 12.5, 'VR/t/R1': 3.0, 'mAP': 0.5})

@@ -375,6 +375,21 @@ def test_candidate_spans_are_all_that_a_model_may_answer(num_clips, min_span, ma
     assert set(map(tuple, found)) == expected
 
 
+@pytest.mark.parametrize(('min_span', 'max_span'), [(1, 2), (1, 4), (2, 16)])
+@pytest.mark.parametrize('num_clips', [1, 2, 5])
+def test_inclusive_candidates_may_end_with_the_video(num_clips, min_span, max_span):
+    expected = {
+        (i, j)
+        for i in range(num_clips)
+        for j in range(num_clips + 1)
+        if min_span <= j - i < max_span
+    }
+    found = candidate_spans(num_clips, min_span, max_span, 'inclusive').tolist()
+    expected = expected or {(0, num_clips)}
+    assert len(found) == len(expected)
+    assert set(map(tuple, found)) == expected
+
+
 def test_chance_is_worked_by_hand_over_the_spans_that_the_model_answers():
     # In clips of 2 s: [0, 4] and [2, 6] s meet [0, 6] with IoU 2/3, [0, 6] with 1, others less.
     corpus = CorpusInfo(('a', 'b'), (1, 2), (4, 1), (2.0, 2.0))
@@ -388,6 +403,9 @@ def test_chance_is_worked_by_hand_over_the_spans_that_the_model_answers():
         'chance/VCMR/R1@0.7': 14.29,
     }
     assert evaluate(config, [query], corpus, (2, 4))['chance/SVMR/R1@0.7'] == 33.33
+    # [2, 8] s, up to the end of the video, meets it with 1/2: four of nine spans now.
+    found = evaluate(config, [query], corpus, (1, 4, 'inclusive'))
+    assert [found[f'chance/SVMR/R1@{iou}'] for iou in (0.5, 0.7)] == [44.44, 11.11]
 
 
 def test_chance_of_a_model_without_spans_is_told_of_videos_alone():

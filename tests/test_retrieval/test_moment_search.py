@@ -1,7 +1,7 @@
 """The fast search against the long way, in float64, where either could go wrong."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from reloclnet_mm.retrieval.moment_search import (
     window_maximum,
 )
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch
+from reloclnet_mm.structures.clips import SPAN_ENDS, moment_to_span
 from reloclnet_mm.structures.corpus import map_rows
 
 BOTH, ONE = ('video', 'subtitle'), ('video',)
@@ -66,6 +67,7 @@ def everything(case, corpus, queries, mapped, own):
         min_span=case.spans.min_span,
         max_span=case.spans.max_span,
         num_moments=10**9,
+        span_end=case.spans.span_end,
     )
 
 
@@ -115,18 +117,28 @@ def test_the_lists_are_those_of_the_long_way(generator, name, streams, num_queri
     assert_right_lists(CASES[name](generator, num_queries), streams)
 
 
+@pytest.mark.parametrize('name', CASES)
+def test_the_lists_of_inclusive_spans_are_those_of_the_long_way(generator, name):
+    case = CASES[name](generator, 3)
+    spans = replace(case.spans, min_span=max(case.spans.min_span, 1), span_end='inclusive')
+    assert_right_lists(replace(case, spans=spans), BOTH)
+
+
+@pytest.mark.parametrize('span_end', SPAN_ENDS)
 @pytest.mark.parametrize('num_queries', [1, 3])
-def test_random_corpora_of_any_size_have_the_lists_of_the_long_way(generator, num_queries):
+def test_random_corpora_of_any_size_have_the_lists_of_the_long_way(
+    generator, num_queries, span_end
+):
     for _ in range(15):
         draw = torch.randint(1, 30, (5,), generator=generator).tolist()
         lengths = torch.randint(1, draw[1] + 1, (draw[0],), generator=generator).tolist()
-        min_span = draw[3] % 4
+        min_span = draw[3] % 4 if span_end == 'official' else 1 + draw[3] % 3
         case = plain(
             generator,
             num_queries,
             lengths,
             num_videos=draw[2],
-            spans=SpanRange(min_span, min_span + 1 + draw[4] % 9, 1 + 3 * draw[3]),
+            spans=SpanRange(min_span, min_span + 1 + draw[4] % 9, 1 + 3 * draw[3], span_end),
         )
         assert_right_lists(case, BOTH)
 
@@ -156,8 +168,9 @@ def test_the_sizes_of_blocks_change_nothing(generator, monkeypatch, name):
 # The long way itself.
 
 
-def test_the_long_way_is_the_loop_over_all_spans(generator):
-    case = plain(generator, 2, [5, 1, 3], num_videos=2, spans=SpanRange(1, 3, 4))
+@pytest.mark.parametrize('span_end', SPAN_ENDS)
+def test_the_long_way_is_the_loop_over_all_spans(generator, span_end):
+    case = plain(generator, 2, [5, 1, 3], num_videos=2, spans=SpanRange(1, 3, 4, span_end))
     corpus, queries, mapped = case.by_stream(BOTH)
     own = torch.tensor([2, 1])
     found = rank_plainly(
@@ -171,6 +184,7 @@ def test_the_long_way_is_the_loop_over_all_spans(generator):
         min_span=1,
         max_span=3,
         num_moments=4,
+        span_end=span_end,
     )
     clips = {name: corpus.rows['retrieval'][name].split([1, 3, 5]) for name in BOTH}
     for q in range(2):
@@ -215,6 +229,9 @@ def spans_by_loop(case, mapped, clips, q, v):
         ).softmax(0)
         for kernel in case.kernels
     )
+    if case.spans.span_end == 'inclusive':
+        spans = [(i, j) for i, j in product(range(count), range(count + 1)) if 1 <= j - i < 3]
+        return [(float(start[i] * end[j - 1]), i, j) for i, j in spans]
     spans = [(i, j) for i, j in product(range(count), repeat=2) if 1 <= j - i < 3]
     # A video of one clip is answered whole.
     return [(float(start[i] * end[j]), i, j) for i, j in spans] or [
@@ -257,6 +274,37 @@ def test_the_moments_of_a_worked_example_come_in_their_order():
     assert found.scores[0, 4:].tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize('num_clips', [1, 2, 7])
+def test_every_whole_clip_moment_of_a_video_is_answered_where_its_target_is_predicted(num_clips):
+    """The last clip too, which the authors' way never answers."""
+    corpus = corpus_of([torch.ones(num_clips, 1)], ONE)
+    for first, behind in combinations(range(num_clips + 1), 2):
+        target = moment_to_span([2.0 * first, 2.0 * behind], 2.0, num_clips, 'inclusive')
+        search = MomentSearch(corpus, PeakAt(*target))
+        spans = SpanRange(1, num_clips + 1, 1, 'inclusive')
+        found = search.rank_in_one_video({'video': torch.ones(1, 1)}, torch.tensor([0]), spans)
+        assert found.spans.tolist() == [[[first, behind]]]
+        assert found.scores.item() == pytest.approx(1)
+
+
+class PeakAt:
+    """A span head that is sure of a clip for the start and one for the end."""
+
+    reach = 0
+
+    def __init__(self, start, end):
+        self.places = start, end
+
+    def map_queries(self, queries):
+        return queries
+
+    def __call__(self, similarity, clip_mask):
+        return tuple(
+            torch.full(clip_mask.shape, -100.0).index_fill_(1, torch.tensor([place]), 100.0)
+            for place in self.places
+        )
+
+
 @pytest.mark.parametrize('at_once', [2048, 3])
 def test_a_query_whose_videos_are_shorter_than_anothers_has_its_own_moments(
     generator, monkeypatch, at_once
@@ -296,12 +344,15 @@ def test_the_maximum_of_each_window_is_that_of_the_loop(generator, width):
 @pytest.mark.parametrize(
     ('min_span', 'max_span'), [(0, 1), (0, 3), (2, 5), (1, 99), (6, 7), (8, 9)]
 )
-def test_the_best_span_from_each_start_is_that_of_the_loop(generator, min_span, max_span):
+@pytest.mark.parametrize('shift', [0, 1])
+def test_the_best_span_from_each_start_is_that_of_the_loop(generator, min_span, max_span, shift):
     lengths = torch.tensor([8, 1, 5, 3])
     start, end = torch.rand(2, 4, 8, generator=generator)
     end[2, 1] = 0  # a probability of nothing is no missing span
     end *= torch.arange(8) < lengths[:, None]
-    found = best_span_from_each_start(start, end, lengths, SpanRange(min_span, max_span, 1))
+    # The end of a span that is longer by one is predicted at the same clip, if it is inclusive.
+    spans = SpanRange(min_span + shift, max_span + shift, 1, SPAN_ENDS[shift])
+    found = best_span_from_each_start(start, end, lengths, spans)
     assert found.shape == (4, 8)
     for p, length in enumerate(lengths.tolist()):
         for i in range(length):

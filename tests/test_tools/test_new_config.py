@@ -252,6 +252,33 @@ def test_a_list_of_videos_of_a_split_is_used_where_there_is_one(data):
     ]
 
 
+def test_a_base_that_holds_videos_out_validates_on_them(data):
+    """Three videos: a third is held out at most, of which the hashes of the names make one, pup."""
+    lines = (data / 'train.jsonl').read_text().replace('"cow"', '"pup"')
+    (data / 'train.jsonl').write_text(lines)
+    write_stream(data, 'subtitle', dict(pup=4), clip_length=5.0)
+    names = ('datasets/anet_text_held_out', 'models/reloclnet', 'schedules/bert_adam_short')
+    files = [f'{REPOSITORY}/configs/_base_/{x}.py' for x in (*names, 'evaluation/corpus')]
+    files.append(f'{REPOSITORY}/configs/_base_/default_runtime.py')
+    (data.parent / 'base.py').write_text(
+        f'_base_ = {files}\n'
+        'model = dict(streams=_base_.streams, query_channels=_base_.channels.query,\n'
+        '    query_encoder=dict(max_tokens=30), context_encoder=dict(max_clips=32))\n'
+    )
+    printed, cfg = new_config(data, '--base', 'base.py')
+    check_settings(cfg)
+    fit = dict(type='TVRReader', ann_file='train.jsonl', part='fit', held_out=0.33)
+    readers = {name: cfg[f'{name}_dataloader'].dataset.reader for name in LOADERS}
+    held_out, val = dict(fit, part='held_out'), dict(type='TVRReader', ann_file='val.jsonl')
+    assert readers == dict(train=fit, val=held_out, val_corpus=held_out, test=val, test_corpus=val)
+    rows = [line.split() for line in printed.splitlines()]
+    assert ['held_out', '1', '18', 's', '1', '1', '5.0', 's', '28%'] in rows
+    assert ['val', '1', '41', 's', '2', '2', '8.5', 's', '21%'] in rows
+    # Those of cat and dog.
+    assert '98 % of training moments are 1 to 11 rows long' in printed
+    run_here(data.parent, 'train', 'my.py', '--cfg-options', *SMALL)
+
+
 def test_a_reader_of_another_layout(data):
     lines = [f'{name} {a} {b}##a {name}.' for name, ms in MOMENTS.items() for a, b in ms]
     (data / 'train.txt').write_text('\n'.join(lines[:4]))

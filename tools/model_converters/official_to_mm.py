@@ -189,6 +189,7 @@ def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]
             'type': 'MergedSpanHead' if merged else 'StreamSpanHead',
             'kernel_size': kernel[-1],
         },
+        'test_cfg': {'span_end': 'official'},
     }
 
 

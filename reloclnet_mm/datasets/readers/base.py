@@ -5,15 +5,16 @@ import math
 import os.path as osp
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mmengine.logging import print_log
 from msgspec import Meta
 
+from reloclnet_mm.datasets.readers.parts import PARTS, names_of_part
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.utils.checks import check_number
+from reloclnet_mm.utils.checks import check_choice, check_number
 
 END_TOLERANCE = 1.0
 """Seconds that a moment may reach past the end of its video; it is cut there."""
@@ -83,6 +84,12 @@ class Query:
     video_name: str | None = None
     moments: Sequence[Moment] = ()
 
+    @property
+    def first_video(self) -> str | None:
+        """The video that it was written for, else that of its first moment."""
+        first = next(iter(self.moments), None)
+        return self.video_name or (first and first.video_name)
+
 
 class AnnotationReader(ABC):
     """Reads the videos and queries of one layout of annotation, and checks and repairs them.
@@ -97,6 +104,12 @@ class AnnotationReader(ABC):
         end_tolerance: Seconds that a moment may reach past the end of its video; it is cut there
             and counted. Beyond, it is an error.
         drop_unusable: Leave out and count moments that cannot be repaired, instead of an error.
+        part: Read the videos of a part and their queries only: ``held_out``, to choose settings and
+            the best epoch on, or ``fit``, all others. The name of a video decides, and videos of
+            one recording stay together. A query is in the part of its own video, else of that of
+            its first moment; moments in videos of the other part are left out and counted. None:
+            all.
+        held_out: Expected share of the videos that are in the part ``held_out``.
 
     Attributes:
         repairs: How many moments :meth:`queries` repaired or left out, by what was wrong.
@@ -113,16 +126,23 @@ class AnnotationReader(ABC):
         data_root: str = '',
         end_tolerance: float = END_TOLERANCE,
         drop_unusable: bool = False,
+        part: Literal['fit', 'held_out'] | None = None,
+        held_out: float = 0.1,
     ) -> None:
         name = type(self).__name__
         check_number(f'{name}: end_tolerance', end_tolerance, low=0)
+        check_choice(f'{name}: part', part, (None, *PARTS))
+        check_number(f'{name}: held_out', held_out, above=0, below=1)
         if not (ann_file or video_index):
             raise ValueError(f'{name}: expected ann_file (queries), video_index (videos) or both')
         self.ann_file = ann_file and osp.join(data_root, ann_file)
         self.video_index = osp.join(data_root, video_index or ann_file)
         self.end_tolerance = end_tolerance
         self.drop_unusable = drop_unusable
+        self.part = part
+        self.held_out = held_out
         self.repairs: Counter[str] = Counter()
+        self._other_part: Set[str] = frozenset()
 
     @abstractmethod
     def _read_videos(self) -> Iterator[Video]:
@@ -136,8 +156,26 @@ class AnnotationReader(ABC):
         """Return the videos by name, in the order of the file, each with its number.
 
         Raises:
-            InputError: The file cannot be used, has no video, or names one twice.
+            InputError: The file cannot be used, has no video, none of the part, or names one twice.
         """
+        videos = self._all_videos()
+        if self.part is None:
+            return videos
+        names = names_of_part(videos, self.part, self.held_out)
+        self._other_part = videos.keys() - names
+        if not names:
+            raise InputError(f'{self.video_index}: none of its {len(videos)} videos {self._advice}')
+        return {name: video for name, video in videos.items() if name in names}
+
+    @property
+    def _advice(self) -> str:
+        """End of a message that a part is empty."""
+        return (
+            f'is in the part {self.part!r} with held_out={self.held_out}; change held_out in all '
+            'readers of this annotation, or use more videos'
+        )
+
+    def _all_videos(self) -> dict[str, Video]:
         videos: dict[str, Video] = {}
         names: dict[int, str] = {}
         for video in self._read_videos():
@@ -179,14 +217,14 @@ class AnnotationReader(ABC):
         """Return the queries with moments that lie inside their videos; log what was repaired.
 
         Args:
-            videos: Videos by name that a query may name.
+            videos: Videos by name that a query may name; of a part, what :meth:`videos` returned.
 
         Raises:
-            InputError: The file or a query cannot be used.
+            InputError: The file or a query cannot be used, or none is of the part.
         """
         self.repairs.clear()
         queries = []
-        for query in self._unique_queries():
+        for query in self._queries_of_part():
             if query.video_name is not None:
                 self._find(query.video_name, videos, query.where)
             moments = [self._repaired(moment, query, videos) for moment in query.moments]
@@ -198,6 +236,30 @@ class AnnotationReader(ABC):
         for what, count in self.repairs.items():
             print_log(f'{self.ann_file}: {what}: {count}', 'current', logging.WARNING)
         return queries
+
+    def _queries_of_part(self) -> list[Query]:
+        queries = list(self._unique_queries())
+        if self.part is None:
+            return queries
+        found = [query for query in map(self._in_part, queries) if query is not None]
+        if not found:
+            raise InputError(f'{self.ann_file}: none of its {len(queries)} queries {self._advice}')
+        return found
+
+    def _in_part(self, query: Query) -> Query | None:
+        """Return a query with its moments in the part; None: it is of the other part."""
+        if query.first_video is None:
+            raise InputError(
+                f'{query.where}: query {query.query_id!r} has no video and no moment, by which it '
+                f'would be of the part {self.part!r}; read the whole annotation (part=None)'
+            )
+        if query.first_video in self._other_part:
+            return None
+        moments = [x for x in query.moments if x.video_name not in self._other_part]
+        others = len(query.moments) - len(moments)
+        if others:
+            self.repairs['a moment in a video of the other part was left out'] += others
+        return replace(query, moments=moments) if moments or not others else None
 
     def _unique_queries(self) -> Iterator[Query]:
         places: dict[str, str] = {}

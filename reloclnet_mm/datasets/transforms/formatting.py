@@ -19,6 +19,7 @@ META_KEYS = (
     'duration',
     'num_clips',
     'seconds_per_clip',
+    'span_end',
     'sample_idx',
 )
 

@@ -1,5 +1,6 @@
 """Hooks."""
 
+from reloclnet_mm.engine.hooks.baselines import BaselineHook
 from reloclnet_mm.engine.hooks.checkpoint_check import CheckpointCheckHook
 from reloclnet_mm.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from reloclnet_mm.engine.hooks.collapse_warning import CollapseWarningHook
@@ -13,6 +14,7 @@ from reloclnet_mm.engine.hooks.visualization_hook import MomentVisualizationHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'BaselineHook',
     'CheckpointCheckHook',
     'CollapseWarningHook',
     'DataCheckHook',

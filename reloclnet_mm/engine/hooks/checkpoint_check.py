@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from reloclnet_mm.engine.checkpointing.resume_check import resume_difference
 from reloclnet_mm.errors import InputError
@@ -20,6 +20,7 @@ class CheckpointCheckHook(Hook):
 
     mmengine only warns of weights that are absent or of another shape, and goes on with the random
     ones that the model began with. Weights with NaN or infinite numbers are neither read nor saved.
+    Which clip the weights predict an end at is saved with them, as ``meta.span_end``.
     """
 
     # Before EMAHook copies the weights.
@@ -32,7 +33,11 @@ class CheckpointCheckHook(Hook):
             InputError: The weights, or what a training is to go on with, differ.
         """
         expected = bare_model(runner.model).state_dict()
-        difference = weights_difference(checkpoint, expected) or not_finite(checkpoint)
+        difference = (
+            weights_difference(checkpoint, expected)
+            or not_finite(checkpoint)
+            or span_end_difference(checkpoint, bare_model(runner.model))
+        )
         if difference:
             raise InputError(
                 f'{_checkpoint_path(runner)}: {difference}; use the config that the checkpoint was '
@@ -47,7 +52,7 @@ class CheckpointCheckHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save no weights that would be refused.
+        """Save no weights that would be refused, and what they predict.
 
         Raises:
             InputError: There are some.
@@ -58,6 +63,9 @@ class CheckpointCheckHook(Hook):
                 f'epoch {runner.epoch + 1}, iteration {runner.iter}: {finding}; no checkpoint is '
                 'saved. Lower the learning rate, and check the features for NaN'
             )
+        ranking = getattr(bare_model(runner.model), 'ranking', None)
+        if ranking is not None:
+            checkpoint['meta']['span_end'] = ranking.span_end
 
 
 def weights_difference(checkpoint: Mapping[str, Any], expected: Mapping[str, Tensor]) -> str:
@@ -102,6 +110,24 @@ def not_finite(checkpoint: Mapping[str, Any]) -> str:
         if isinstance(weight, Tensor) and not torch.isfinite(weight).all():
             return f'the weights {name!r} have NaN or infinite numbers'
     return ''
+
+
+def span_end_difference(checkpoint: Mapping[str, Any], model: nn.Module) -> str:
+    """Return whether a checkpoint predicts ends at other clips than a model's answers have them.
+
+    Args:
+        checkpoint: One that was saved in training; with ``meta`` and without ``span_end`` there it
+            is of the authors' programs or of an older version, and so ``official``. Weights
+            without ``meta`` do not tell.
+        model: The model; one without :class:`RankingOptions` has no spans.
+    """
+    meta, ranking = checkpoint.get('meta'), getattr(model, 'ranking', None)
+    if not isinstance(meta, Mapping) or ranking is None:
+        return ''
+    found = meta.get('span_end', 'official')
+    if found == ranking.span_end:
+        return ''
+    return f'was trained with span_end={found!r}, and model.test_cfg has {ranking.span_end!r}'
 
 
 def _checkpoint_path(runner: Runner) -> str | None:

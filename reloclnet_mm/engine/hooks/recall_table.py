@@ -11,15 +11,16 @@ from reloclnet_mm.registry import HOOKS
 class RecallTableHook(Hook):
     """Print the results of a test: tables of what metrics have cells for, the others below them.
 
-    A metric has cells if it has a method ``table_cells``, which returns a list of
+    A metric or a hook has cells if it has a method ``table_cells``, which returns a list of
     :class:`~reloclnet_mm.evaluation.table.Cell`.
     """
 
-    priority = 'VERY_LOW'
+    # After the hooks that add to the results.
+    priority = 'LOWEST'
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Print."""
         if metrics:
-            declared = (getattr(m, 'table_cells', list) for m in runner.test_loop.evaluator.metrics)
-            cells = [cell for table_cells in declared for cell in table_cells()]
+            owners = [*runner.test_loop.evaluator.metrics, *runner.hooks]
+            cells = [cell for x in owners for cell in getattr(x, 'table_cells', list)()]
             runner.logger.info('results in percent\n' + result_table(metrics, cells))
