@@ -88,6 +88,18 @@ def test_videos_of_one_recording_stay_together(tmp_path):
     assert len(held_out) == 21
 
 
+def test_a_recording_is_read_once_with_the_queries_of_that_video(tmp_path):
+    index = {'a': [9.0, 0], 'a, again': [9.0, 1, 0], 'b': [9.0, 2], 'c, cut': [9.0, 3, 7]}
+    (tmp_path / 'index.json').write_text(json.dumps(dict(train=index)))
+    lines = [dict(desc_id=x, desc='words', vid_name=x, duration=9.0, ts=[1, 2]) for x in index]
+    write_lines(tmp_path / 'train.jsonl', lines)
+    settings = dict(video_index='index.json', split='train', recordings_once=True)
+    videos, queries = read(tmp_path, **settings)
+    assert [*videos] == [query.video_name for query in queries] == ['a', 'b']
+    videos, _ = read(tmp_path, **settings, part='fit', held_out=0.01)
+    assert [*videos] == ['a', 'b']
+
+
 class SeveralVideos(AnnotationReader):
     """Queries with moments in several videos, of which p and s are held out."""
 
@@ -107,7 +119,7 @@ def test_moments_in_videos_of_the_other_part_are_left_out_and_counted():
         reader = SeveralVideos(ann_file='x', part=part)
         queries = reader.queries(reader.videos())
         found[part] = {x.query_id: [m.video_name for m in x.moments] for x in queries}
-        assert reader.repairs == {'a moment in a video of the other part was left out': 2}
+        assert reader.repairs == {'a moment in a video that is not read was left out': 2}
     assert found == dict(fit={'own': ['a']}, held_out={'first': ['s', 'p'], 'no moment': []})
 
 
@@ -180,7 +192,7 @@ def test_models_are_chosen_on_training_videos_and_tested_on_the_others():
     plain = Config.fromfile(REPOSITORY / 'configs/_base_/datasets/anet_text.py')
     readers = {name: x.dataset.reader for name, x in cfg.items() if name.endswith('_dataloader')}
     train = plain.train_dataloader.dataset.reader
-    held_out = dict(train, part='held_out', held_out=0.1)
+    held_out = dict(train, part='held_out', recordings_once=True, held_out=0.1)
     assert readers == dict(
         train_dataloader=dict(train, part='fit', held_out=0.1),
         val_dataloader=held_out,

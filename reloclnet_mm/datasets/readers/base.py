@@ -107,9 +107,11 @@ class AnnotationReader(ABC):
         part: Read the videos of a part and their queries only: ``held_out``, to choose settings and
             the best epoch on, or ``fit``, all others. The name of a video decides, and videos of
             one recording stay together. A query is in the part of its own video, else of that of
-            its first moment; moments in videos of the other part are left out and counted. None:
+            its first moment; moments in videos that are not read are left out and counted. None:
             all.
         held_out: Expected share of the videos that are in the part ``held_out``.
+        recordings_once: Read of each recording only the video whose number it has, and the queries
+            of that, for a corpus in which other videos of a recording would be right too.
 
     Attributes:
         repairs: How many moments :meth:`queries` repaired or left out, by what was wrong.
@@ -128,6 +130,7 @@ class AnnotationReader(ABC):
         drop_unusable: bool = False,
         part: Literal['fit', 'held_out'] | None = None,
         held_out: float = 0.1,
+        recordings_once: bool = False,
     ) -> None:
         name = type(self).__name__
         check_number(f'{name}: end_tolerance', end_tolerance, low=0)
@@ -141,8 +144,9 @@ class AnnotationReader(ABC):
         self.drop_unusable = drop_unusable
         self.part = part
         self.held_out = held_out
+        self.recordings_once = recordings_once
         self.repairs: Counter[str] = Counter()
-        self._other_part: Set[str] = frozenset()
+        self._left_out: Set[str] = frozenset()
 
     @abstractmethod
     def _read_videos(self) -> Iterator[Video]:
@@ -159,20 +163,29 @@ class AnnotationReader(ABC):
             InputError: The file cannot be used, has no video, none of the part, or names one twice.
         """
         videos = self._all_videos()
-        if self.part is None:
+        if self._is_whole:
             return videos
-        names = names_of_part(videos, self.part, self.held_out)
-        self._other_part = videos.keys() - names
+        names = set(videos)
+        if self.part is not None:
+            names = names_of_part(videos, self.part, self.held_out)
+        if self.recordings_once:
+            names = {name for name in names if videos[name].source_id == videos[name].video_id}
+        self._left_out = videos.keys() - names
         if not names:
             raise InputError(f'{self.video_index}: none of its {len(videos)} videos {self._advice}')
         return {name: video for name, video in videos.items() if name in names}
 
     @property
+    def _is_whole(self) -> bool:
+        return self.part is None and not self.recordings_once
+
+    @property
     def _advice(self) -> str:
         """End of a message that a part is empty."""
         return (
-            f'is in the part {self.part!r} with held_out={self.held_out}; change held_out in all '
-            'readers of this annotation, or use more videos'
+            f'is in the part {self.part!r} with held_out={self.held_out} and recordings_once='
+            f'{self.recordings_once}; change held_out in all readers of this annotation, or use '
+            'more videos'
         )
 
     def _all_videos(self) -> dict[str, Video]:
@@ -239,7 +252,7 @@ class AnnotationReader(ABC):
 
     def _queries_of_part(self) -> list[Query]:
         queries = list(self._unique_queries())
-        if self.part is None:
+        if self._is_whole:
             return queries
         found = [query for query in map(self._in_part, queries) if query is not None]
         if not found:
@@ -247,18 +260,19 @@ class AnnotationReader(ABC):
         return found
 
     def _in_part(self, query: Query) -> Query | None:
-        """Return a query with its moments in the part; None: it is of the other part."""
+        """Return a query with its moments in videos that are read; None: it is left out."""
         if query.first_video is None:
             raise InputError(
                 f'{query.where}: query {query.query_id!r} has no video and no moment, by which it '
-                f'would be of the part {self.part!r}; read the whole annotation (part=None)'
+                f'would be left out or not; read the whole annotation (part=None, '
+                'recordings_once=False)'
             )
-        if query.first_video in self._other_part:
+        if query.first_video in self._left_out:
             return None
-        moments = [x for x in query.moments if x.video_name not in self._other_part]
+        moments = [x for x in query.moments if x.video_name not in self._left_out]
         others = len(query.moments) - len(moments)
         if others:
-            self.repairs['a moment in a video of the other part was left out'] += others
+            self.repairs['a moment in a video that is not read was left out'] += others
         return replace(query, moments=moments) if moments or not others else None
 
     def _unique_queries(self) -> Iterator[Query]:
