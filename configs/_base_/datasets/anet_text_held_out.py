@@ -1,6 +1,7 @@
 # ActivityNet Captions as text, where a tenth of the training videos is held out: settings and the
-# best epoch are chosen on them, and the videos of val are looked at once, in the test. The text of a
-# video with the annotators exchanged is the queries of the other way: held out are those of one way.
+# best epoch are chosen on them, and the videos of val are looked at once, in the test. A video with
+# its annotators exchanged has the queries of the other as its text, so only one of the two is held
+# out.
 _base_ = 'anet_text.py'
 
 held_out = dict(held_out=0.1)
