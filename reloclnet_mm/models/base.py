@@ -8,12 +8,13 @@ import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
-from reloclnet_mm.models.corpus_model import CorpusModel, check_width, streams_of
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
     same_draws_in_all_processes,
 )
+from reloclnet_mm.models.encoding_model import check_width, streams_of
 from reloclnet_mm.models.layers import Padding
 from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS

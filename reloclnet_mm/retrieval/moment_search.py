@@ -245,19 +245,22 @@ class VideoPairs(NamedTuple):
     videos: Tensor
 
 
-def sort_by_video(places: Tensor, wanted: Tensor) -> Iterator[tuple[VideoPairs, Tensor]]:
+def sort_by_video(
+    places: Tensor, wanted: Tensor, at_once: int = _PAIRS_AT_ONCE
+) -> Iterator[tuple[VideoPairs, Tensor]]:
     """Sort pairs of all queries and their videos by video.
 
     Args:
         places: (Q, V).
         wanted: (Q, V) bool, the pairs to take.
+        at_once: How many pairs to yield together.
 
     Yields:
         Some of the pairs, and the column of ``places`` from which each comes.
     """
     queries, columns = wanted.nonzero(as_tuple=True)
     videos, order = places[queries, columns].sort(stable=True)
-    parts = (x.split(_PAIRS_AT_ONCE) for x in (queries[order], videos, columns[order]))
+    parts = (x.split(at_once) for x in (queries[order], videos, columns[order]))
     for chosen, videos_of, columns_of in zip(*parts, strict=True):
         if len(chosen):  # no pairs split into one part of none
             yield VideoPairs(chosen, videos_of), columns_of
