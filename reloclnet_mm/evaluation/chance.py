@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import hypergeom
 
+from reloclnet_mm.structures.clips import SpanEnd
+
 
 def chance_of_hit(num_right: ArrayLike, num_candidates: ArrayLike, top_k: int) -> NDArray:
     """Compute the probability that a random order has a right candidate among its first ranks.
@@ -32,19 +34,23 @@ def mean_chance(num_right: ArrayLike, num_candidates: ArrayLike, top_k: int) -> 
     return round(100 * float(chance), 2)
 
 
-def candidate_spans(num_clips: int, min_span: int, max_span: int) -> NDArray:
+def candidate_spans(
+    num_clips: int, min_span: int, max_span: int, span_end: SpanEnd = 'official'
+) -> NDArray:
     """List the spans (i, j) of clips that a model may answer: min_span ≤ j − i < max_span.
 
     Args:
         num_clips: Clips of the video.
         min_span: Smallest j − i.
         max_span: Smallest j − i that is too long.
+        span_end: ``inclusive``: j may be the end of the video.
 
     Returns:
         (M, 2) int64; of a video too short for any of them, the whole video (0, num_clips).
     """
-    if num_clips <= min_span:
+    num_ends = num_clips + (span_end == 'inclusive')
+    if num_ends <= min_span:
         return np.array([[0, num_clips]])
-    start, end = np.triu_indices(num_clips, min_span)
+    start, end = np.triu_indices(num_ends, min_span)
     allowed = end - start < max_span
     return np.stack([start[allowed], end[allowed]], 1)

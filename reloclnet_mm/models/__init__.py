@@ -23,6 +23,7 @@ from reloclnet_mm.models.pair_heads import PairMomentHead, PairVideoHead
 from reloclnet_mm.models.reloclnet import ReLoCLNet
 from reloclnet_mm.models.second_stage import SecondStage
 from reloclnet_mm.models.span_heads import MergedSpanHead, StreamSpanHead
+from reloclnet_mm.models.two_stage import TwoStageRetriever
 from reloclnet_mm.models.xml import XML
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     'SpanLoss',
     'StreamSpanHead',
     'TokenEncoder',
+    'TwoStageRetriever',
     'VideoChoiceLoss',
     'VideoContrastiveLoss',
 ]

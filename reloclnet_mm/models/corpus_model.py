@@ -3,17 +3,20 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.encoding_model import EncodingModel
 from reloclnet_mm.retrieval.moment_search import MomentFinder
 from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
+from reloclnet_mm.structures.clips import SpanEnd
 
 
 class CorpusModel(EncodingModel):
@@ -78,12 +81,12 @@ class CorpusModel(EncodingModel):
         """
 
     @property
-    def span_limits(self) -> tuple[int, int] | None:
-        """Smallest j − i of a span (i, j) that may be answered, and smallest that is too long.
+    def span_limits(self) -> tuple[int, int, SpanEnd] | None:
+        """Which spans (i, j) may be answered: ``min_span``, ``max_span`` and ``span_end``.
 
         None: the moments of this model are no spans of clips.
         """
-        return self.ranking.min_span, self.ranking.max_span
+        return self.ranking.min_span, self.ranking.max_span, self.ranking.span_end
 
     def forward(
         self,
@@ -114,6 +117,10 @@ class CorpusModel(EncodingModel):
         if mode == 'tensor':
             return self._tensors(inputs)
         raise ValueError(f"mode is {mode!r}, expected 'loss', 'predict' or 'tensor'")
+
+    def load_corpus(self, folder: str | Path) -> EncodedCorpus:
+        """Read a corpus that this model encoded; see :meth:`EncodedCorpus.load`."""
+        return EncodedCorpus.load(folder, model_checksum=self.checksum())
 
     def index_corpus(self, encoded: EncodedCorpus, *, sharded: bool = False) -> CorpusIndex:
         """Make an encoded corpus ready for queries.
@@ -155,3 +162,30 @@ class CorpusModel(EncodingModel):
             ranked = corpus.rank(queries, own, self.ranking)
         add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
         return data_samples
+
+    def _check_targets(self, sample: MomentDataSample) -> None:
+        """Refuse targets whose end is another clip than that of the answers."""
+        found, expected = sample.get('span_end', 'official'), self.ranking.span_end
+        if found != expected:
+            raise InputError(
+                f'the targets have span_end={found!r}, and the answers of the model {expected!r}; '
+                'set span_end of MomentToSpan in the pipeline of training and that of '
+                'model.test_cfg to the same'
+            )
+
+    @torch.no_grad()
+    def span_probabilities(
+        self, inputs: dict[str, PackedRows], videos: Tensor, corpus: CorpusIndex
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Compute the probabilities of start and end in one video of each of the first queries.
+
+        Args:
+            inputs: ``query``, of B queries.
+            videos: (Q,) int64, Q ≤ B, places in the corpus.
+            corpus: The videos, encoded and indexed.
+
+        Returns:
+            As :meth:`CorpusIndex.span_probabilities`.
+        """
+        queries = {name: x[: len(videos)] for name, x in self.encode_query(inputs).items()}
+        return corpus.span_probabilities(queries, videos)

@@ -5,7 +5,7 @@ best moments, W lengths of a span.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reloclnet_mm.structures import EncodedCorpus, RowLayout
+from reloclnet_mm.structures.clips import SpanEnd
 
 # Pairs of a query and a video at a time: what is computed of them stays in the cache of a CPU.
 _PAIRS_AT_ONCE = 2048
@@ -65,18 +66,31 @@ class MomentFinder(Protocol):
 class SpanRange:
     """Which spans may be answered, and how many of them.
 
-    A span (i, j) goes from the begin of clip i to the begin of clip j. A video of too few clips
-    for any has one span, from its begin to its end.
+    A span (i, j) goes from the begin of clip i to the begin of clip j, which for ``inclusive`` may
+    be the end of the video. A video of too few clips for any has one span, from its begin to its
+    end.
 
     Attributes:
         min_span: Smallest j − i of a span (i, j) in clips.
         max_span: Smallest j − i that is too long.
         num_moments: K.
+        span_end: Whether the end of (i, j) is predicted at clip j or, ``inclusive``, at j − 1.
     """
 
     min_span: int
     max_span: int
     num_moments: int
+    span_end: SpanEnd = 'official'
+
+    @property
+    def is_inclusive(self) -> bool:
+        """Whether the end of a span is predicted at the last clip inside of it."""
+        return self.span_end == 'inclusive'
+
+    @property
+    def offsets(self) -> range:
+        """How many clips behind its start the end of a span may be predicted."""
+        return range(self.min_span - self.is_inclusive, self.max_span - self.is_inclusive)
 
 
 @dataclass(frozen=True)
@@ -136,9 +150,8 @@ class MomentSearch:
     ) -> RankedMoments:
         """Rank the moments of some videos of each query together.
 
-        The score of a moment (i, j) is weight · p_st[i] · p_ed[j]. The best span from each start is
-        found first. K starts have spans at least as good as the K-th best of these, so the best K
-        spans begin at the best K starts, and only from there all ends are tried.
+        The score of a moment (i, j) is weight · p_st[i] · p_ed[j], for ``inclusive`` spans
+        p_ed[j − 1].
 
         Args:
             queries: Stream name to (Q, d).
@@ -147,28 +160,16 @@ class MomentSearch:
             spans: Which moments.
         """
         mapped = self.span_head.map_queries(queries)
-        # The best scores of some starts of each video.
-        best = weights.new_full((*places.shape, _STARTS_OF_A_VIDEO), -1)
-        scored = []
-        for pairs, columns in sort_by_video(places, weights >= 0):
-            part = self._score_starts(mapped, pairs, weights[pairs.queries, columns], spans)
-            best[pairs.queries, columns] = strided_maxima(part.best, _STARTS_OF_A_VIDEO)
-            scored.append(part)
-        # That many starts are as good as this.
-        best = best.flatten(1)
-        least = best.new_zeros(len(best))
-        if best.shape[1] >= spans.num_moments:
-            least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
-        if not scored:
-            return RankedMoments.none(len(places), spans.num_moments, places.device)
-        return _try_ends(
-            _Starts.choose(scored, least, spans.num_moments), scored, spans, len(places)
+        found = (
+            self._pair_probabilities(mapped, pairs, columns, weights[pairs.queries, columns])
+            for pairs, columns in sort_by_video(places, weights >= 0)
         )
+        return rank_spans(found, weights, spans)
 
     def rank_in_one_video(
         self, queries: Mapping[str, Tensor], places: Tensor, spans: SpanRange
     ) -> RankedMoments:
-        """Rank the moments of one video of each query by p_st[i] · p_ed[j] (SVMR).
+        """Rank the moments of one video of each query, without weights (SVMR).
 
         Args:
             queries: Stream name to (Q, d).
@@ -223,14 +224,12 @@ class MomentSearch:
         start, end = self.span_head(similarity, mask)
         return start.softmax(1), end.softmax(1), mask
 
-    def _score_starts(
-        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs', weights: Tensor, spans: SpanRange
-    ) -> '_ScoredStarts':
+    def _pair_probabilities(
+        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs', columns: Tensor, weights: Tensor
+    ) -> 'PairProbabilities':
         start, end, _ = self._probabilities(mapped, pairs)
         start *= weights[:, None]
-        lengths = self.layout.lengths[pairs.videos]
-        best = best_span_from_each_start(start, end, lengths, spans)
-        return _ScoredStarts(pairs, lengths, start, end, best)
+        return PairProbabilities(pairs, columns, self.layout.lengths[pairs.videos], start, end)
 
 
 class VideoPairs(NamedTuple):
@@ -245,22 +244,72 @@ class VideoPairs(NamedTuple):
     videos: Tensor
 
 
+class PairProbabilities(NamedTuple):
+    """Where moments of some pairs may start and end.
+
+    Attributes:
+        pairs: P pairs.
+        columns: (P,) int64, the place of each pair's video in the list of the query.
+        lengths: (P,) int64, clips of each video.
+        start: (P, L), p_st times the weight of the video.
+        end: (P, L), p_ed.
+    """
+
+    pairs: VideoPairs
+    columns: Tensor
+    lengths: Tensor
+    start: Tensor
+    end: Tensor
+
+
+def rank_spans(
+    found: Iterable[PairProbabilities], weights: Tensor, spans: SpanRange
+) -> RankedMoments:
+    """Rank the moments of all pairs of each query together.
+
+    The best span from each start is found first. K starts have spans at least as good as the K-th
+    best of these, so the best K spans begin at the best K starts, and only from there all ends are
+    tried.
+
+    Args:
+        found: The pairs, some at a time.
+        weights: (Q, V), of each query and video; their values are in ``found`` already.
+        spans: Which moments.
+    """
+    # The best scores of some starts of each video.
+    best = weights.new_full((*weights.shape, _STARTS_OF_A_VIDEO), -1)
+    scored = []
+    for part in found:
+        scores = best_span_from_each_start(part.start, part.end, part.lengths, spans)
+        best[part.pairs.queries, part.columns] = strided_maxima(scores, _STARTS_OF_A_VIDEO)
+        scored.append(_ScoredStarts(part.pairs, part.lengths, part.start, part.end, scores))
+    # That many starts are as good as this.
+    best = best.flatten(1)
+    least = best.new_zeros(len(best))
+    if best.shape[1] >= spans.num_moments:
+        least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
+    if not scored:
+        return RankedMoments.none(len(weights), spans.num_moments, weights.device)
+    return _try_ends(_Starts.choose(scored, least, spans.num_moments), scored, spans, len(weights))
+
+
 def sort_by_video(
-    places: Tensor, wanted: Tensor, at_once: int = _PAIRS_AT_ONCE
+    places: Tensor, wanted: Tensor, at_once: int | None = None
 ) -> Iterator[tuple[VideoPairs, Tensor]]:
     """Sort pairs of all queries and their videos by video.
 
     Args:
         places: (Q, V).
         wanted: (Q, V) bool, the pairs to take.
-        at_once: How many pairs to yield together.
+        at_once: How many pairs to yield together; None: a number for inner products.
 
     Yields:
         Some of the pairs, and the column of ``places`` from which each comes.
     """
     queries, columns = wanted.nonzero(as_tuple=True)
     videos, order = places[queries, columns].sort(stable=True)
-    parts = (x.split(at_once) for x in (queries[order], videos, columns[order]))
+    size = at_once or _PAIRS_AT_ONCE
+    parts = (x.split(size) for x in (queries[order], videos, columns[order]))
     for chosen, videos_of, columns_of in zip(*parts, strict=True):
         if len(chosen):  # no pairs split into one part of none
             yield VideoPairs(chosen, videos_of), columns_of
@@ -323,7 +372,7 @@ def products_of_pairs(
 def best_span_from_each_start(
     start: Tensor, end: Tensor, lengths: Tensor, spans: SpanRange
 ) -> Tensor:
-    """Compute start[i] · max over allowed j of end[j].
+    """Compute start[i] · max over allowed ends j of end[j].
 
     Args:
         start: (P, L), 0 or more.
@@ -334,9 +383,10 @@ def best_span_from_each_start(
     Returns:
         (P, L); −1 where no span starts.
     """
-    ends = F.pad(end[:, spans.min_span :], (0, spans.max_span))
-    best = window_maximum(ends, spans.max_span - spans.min_span)[:, : end.shape[1]] * start
-    num_starts = lengths - spans.min_span
+    offsets = spans.offsets
+    ends = F.pad(end[:, offsets.start :], (0, offsets.stop))
+    best = window_maximum(ends, len(offsets))[:, : end.shape[1]] * start
+    num_starts = lengths - offsets.start
     positions = torch.arange(end.shape[1], device=end.device)
     best.masked_fill_(positions >= num_starts[:, None], -1)
     short = (num_starts <= 0).nonzero().squeeze(1)
@@ -443,10 +493,10 @@ def _try_ends(
     starts: _Starts, scored: Sequence[_ScoredStarts], spans: SpanRange, num_queries: int
 ) -> RankedMoments:
     """Rank all spans from the best starts."""
-    count, num_lengths = spans.num_moments, spans.max_span - spans.min_span
+    count, least, num_lengths = spans.num_moments, spans.offsets.start, len(spans.offsets)
     ends = torch.cat([part.end.flatten() for part in scored])
     # A video that is too short for any other span has one, from its begin to its end.
-    shortest = (starts.lengths - 1).clamp(max=spans.min_span)
+    shortest = (starts.lengths - 1).clamp(max=least)
     offsets = shortest[:, None] + torch.arange(num_lengths, device=shortest.device)
     scores = starts.prob[:, None] * ends[(starts.at[:, None] + offsets).clamp(max=len(ends) - 1)]
     scores.masked_fill_(starts.clips[:, None] + offsets >= starts.lengths[:, None], -1)
@@ -458,8 +508,9 @@ def _try_ends(
     start_of[starts.queries, starts.ranks] = torch.arange(len(scores), device=shortest.device)
     start = start_of.gather(1, chosen // num_lengths)
     clip = starts.clips[start]
-    end = clip + shortest[start] + chosen % num_lengths + (starts.lengths[start] <= spans.min_span)
-    span = torch.stack([clip, end], 2)
+    end = clip + shortest[start] + chosen % num_lengths
+    is_inside = (starts.lengths[start] <= least) | spans.is_inclusive
+    span = torch.stack([clip, end + is_inside], 2)
     missing = (0, count - best.shape[1])
     return RankedMoments(
         F.pad(best, missing, value=-1),

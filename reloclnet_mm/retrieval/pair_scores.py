@@ -29,9 +29,6 @@ class EncodedWords:
     mask: Tensor
     stream_weights: Tensor
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
     def map(self, function: Callable[[Tensor], Tensor]) -> 'EncodedWords':
         """Apply a function to each tensor."""
         return EncodedWords(

@@ -1,7 +1,20 @@
 """From seconds to clips."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+SpanEnd = Literal['official', 'inclusive']
+"""Which clip the end of a moment is predicted at.
+
+``inclusive``: the last clip of the moment. A moment of the clips i to j is answered as [i, j + 1]
+in clips, so that it may end with the video. ``official``: the clip that follows, or the last of the
+video, as in the authors' programs. Then [i, j] is answered, and the last clip of a video never is.
+Targets and answers must have the same.
+"""
+
+SPAN_ENDS: tuple[SpanEnd, ...] = ('official', 'inclusive')
 
 
 def in_clips(seconds: ArrayLike, clip_length: float) -> NDArray[np.float64]:
@@ -41,20 +54,25 @@ def goes_with_duration(num_clips: int, clip_length: float, duration: float) -> b
     return difference <= max(2 * clip_length, 0.05 * duration) + 1e-6
 
 
-def moment_to_span(moment: ArrayLike, seconds_per_clip: float, num_clips: int) -> tuple[int, int]:
-    """Return the first and the last clip of a moment.
+def moment_to_span(
+    moment: ArrayLike, seconds_per_clip: float, num_clips: int, span_end: SpanEnd = 'official'
+) -> tuple[int, int]:
+    """Return the clips at which the start and the end of a moment are to be predicted.
 
     Args:
         moment: [start, end] in seconds.
         seconds_per_clip: Seconds of a clip.
         num_clips: Clips of the video.
+        span_end: See :data:`SpanEnd`.
 
     Returns:
-        floor(start) and ceil(end) in clips, each at most the last clip, as the authors' program
-        has it.
+        floor(start) in clips and ceil(end), or ceil(end) − 1 for ``inclusive``, each at most the
+        last clip, the second no smaller than the first.
     """
     start, end = in_clips(moment, seconds_per_clip)
-    return min(int(np.floor(start)), num_clips - 1), min(int(np.ceil(end)), num_clips - 1)
+    last = num_clips - 1
+    first = min(int(np.floor(start)), last)
+    return first, max(first, min(int(np.ceil(end)) - (span_end == 'inclusive'), last))
 
 
 def clip_membership(moments: NDArray, clip_length: float, num_clips: int) -> NDArray[np.bool_]:

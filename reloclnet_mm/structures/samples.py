@@ -9,7 +9,9 @@ class MomentDataSample(BaseDataElement):
 
     Meta information, as far as the annotation has it: ``query_id``, ``query``, ``query_type``;
     of the query's own video, or that of the moment to train on, ``video_name``, ``video_id``,
-    ``source_id``, ``duration`` (seconds), ``num_clips``, ``seconds_per_clip``.
+    ``source_id``, ``duration`` (seconds), ``num_clips``, ``seconds_per_clip``,
+    ``span_end``. Of the videos that come with a query, its own one first: ``candidate_ids`` and
+    ``candidate_clips``, lists of their ids and numbers of clips.
 
     Data fields of the truth:
 
@@ -17,7 +19,9 @@ class MomentDataSample(BaseDataElement):
       ``video_ids`` (M,) int64, ``moments`` (M, 2) float64 in seconds and, where the annotation
       has them, ``annotators`` (M,) int64, ``relevance`` (M,) float64 and, where they are others
       than the video ids, ``source_ids`` (M,) int64, equal where videos are of one recording.
-    - ``gt_span`` (2,) int64: first and last clip of the moment to train on, in the sample's video.
+    - ``gt_span`` (2,) int64: the clips at which start and end of the moment to train on are to be
+      predicted in the sample's video, the latter as ``span_end``, a
+      :data:`~reloclnet_mm.structures.clips.SpanEnd`, says.
     - ``right_spans`` (N, 2) int64: those of all right moments in the sample's video.
 
     Data fields of a prediction, each an :class:`~mmengine.structures.InstanceData`

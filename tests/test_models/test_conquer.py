@@ -17,6 +17,7 @@ from reloclnet_mm.models import SpanLoss, VideoChoiceLoss
 from reloclnet_mm.models.data_preprocessors import PairDataPreprocessor
 from reloclnet_mm.models.interaction import AttentionFlow, NetVLAD, trilinear_similarity
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.pair_scores import score_places
 
 VIDEO = dict(video=STREAMS['video'])
 SUBTITLE = dict(subtitle=STREAMS['subtitle'])
@@ -112,6 +113,24 @@ def test_each_pair_is_scored_as_if_it_were_alone(scoring, streams):
                     assert (found[CLIPS[video] :] == torch.finfo(torch.float32).min).all()
                     found = found[: CLIPS[video]]
                 torch.testing.assert_close(found, x[0, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_are_scored_a_few_at_a_time_as_they_are_together():
+    model = build_conquer('exclusive')
+    inputs = PairDataPreprocessor()(loaded_batch(raw_batch()))['inputs']
+    layout, places = inputs['clips'].layout, inputs['clips'].places.clone()
+    places[1, 2] = -1
+    with torch.no_grad():
+        words = model.encode_words(inputs)
+        rows = model.encode_context(inputs)['interaction']
+        few, many = (
+            score_places(model, words, rows, layout, places, num_clips=9, pairs_at_once=count)
+            for count in (2, 100)
+        )
+    for x, y in zip(vars(few).values(), vars(many).values(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+        assert (x[1, 2] == torch.finfo(torch.float32).min).all()
+    assert few.start_logits.shape == (4, 3, 9)
 
 
 @pytest.mark.parametrize('settings', [dict(slack=0), dict(slack=1), dict(pad_clips_to=11)])

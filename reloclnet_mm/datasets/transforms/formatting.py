@@ -19,7 +19,10 @@ META_KEYS = (
     'duration',
     'num_clips',
     'seconds_per_clip',
+    'span_end',
     'sample_idx',
+    'candidate_ids',
+    'candidate_clips',
 )
 
 

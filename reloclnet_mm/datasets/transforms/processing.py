@@ -11,7 +11,12 @@ from reloclnet_mm.datasets.readers.base import END_TOLERANCE
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.rows import normalize_rows, pool_rows, temporal_endpoints
 from reloclnet_mm.registry import TRANSFORMS
-from reloclnet_mm.structures.clips import goes_with_duration, moment_to_span
+from reloclnet_mm.structures.clips import (
+    SPAN_ENDS,
+    SpanEnd,
+    goes_with_duration,
+    moment_to_span,
+)
 from reloclnet_mm.utils.checks import check_choice
 
 PooledSeconds = Literal['true', 'official']
@@ -205,8 +210,15 @@ class MomentToSpan(BaseTransform):
 
     Required keys: ``gt``, ``video_id``, ``seconds_per_clip``, ``num_clips``; used where present:
     ``target``, the place of the moment in ``gt``. Without it the first in the video is taken.
-    Added: ``gt_span``, and ``right_spans``, those of all right moments in the video.
+    Added: ``gt_span``, and ``right_spans``, those of all right moments in the video; ``span_end``.
+
+    Args:
+        span_end: See :data:`~reloclnet_mm.structures.clips.SpanEnd`; that of ``model.test_cfg``.
     """
+
+    def __init__(self, span_end: SpanEnd = 'official') -> None:
+        check_choice('MomentToSpan: span_end', span_end, SPAN_ENDS)
+        self.span_end = span_end
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``gt_span`` and ``right_spans``.
@@ -228,10 +240,9 @@ class MomentToSpan(BaseTransform):
                 'and training needs one; use a split with answers, or remove the line. Where '
                 'queries have moments and no video of their own, set max_positives of QueryDataset'
             )
-        spans = {
-            i: moment_to_span(gt['moments'][i], results['seconds_per_clip'], results['num_clips'])
-            for i in own.tolist()
-        }
+        clips = results['seconds_per_clip'], results['num_clips'], self.span_end
+        spans = {i: moment_to_span(gt['moments'][i], *clips) for i in own.tolist()}
         results['gt_span'] = spans[results.get('target', own[0])]
         results['right_spans'] = list(spans.values())
+        results['span_end'] = self.span_end
         return results

@@ -12,6 +12,7 @@ from reloclnet_mm.evaluation.chance import candidate_spans, mean_chance
 from reloclnet_mm.evaluation.metrics.truth import Truth, check_list, ground_truth
 from reloclnet_mm.evaluation.table import Cell, recall_cells, recall_name
 from reloclnet_mm.registry import METRICS
+from reloclnet_mm.structures.clips import SpanEnd
 from reloclnet_mm.structures.corpus import CorpusInfo
 from reloclnet_mm.utils.checks import check_count, check_number
 
@@ -21,8 +22,9 @@ class ChanceRecall(BaseMetric):
     """What a ranking drawn at random would reach, in closed form. In percent.
 
     Videos are drawn from the corpus, moments from all spans that the model may answer. The corpus
-    loops put both into ``dataset_meta``: ``corpus``, and ``span_limits`` (min_span, max_span), None
-    for a model whose moments are no spans of clips: then only VR is reported.
+    loops put both into ``dataset_meta``: ``corpus``, and ``span_limits``, as
+    :func:`~reloclnet_mm.evaluation.chance.candidate_spans` takes them; None for a model whose
+    moments are no spans of clips: then only VR is reported.
 
     Args:
         top_k: The K.
@@ -118,7 +120,7 @@ class ChanceRecall(BaseMetric):
 
 
 def candidate_moments(
-    corpus: CorpusInfo, min_span: int, max_span: int
+    corpus: CorpusInfo, min_span: int, max_span: int, span_end: SpanEnd = 'official'
 ) -> dict[int, NDArray[np.float64]]:
     """List the moments (S, 2) in seconds that may be answered in each video, by its id.
 
@@ -126,7 +128,9 @@ def candidate_moments(
         corpus: The videos.
         min_span: Smallest j − i of a span (i, j).
         max_span: Smallest j − i that is too long.
+        span_end: See :func:`~reloclnet_mm.evaluation.chance.candidate_spans`.
     """
-    spans = {n: candidate_spans(n, min_span, max_span) for n in set(corpus.num_clips)}
+    limits = min_span, max_span, span_end
+    spans = {n: candidate_spans(n, *limits) for n in set(corpus.num_clips)}
     videos = zip(corpus.video_ids, corpus.num_clips, corpus.seconds_per_clip, strict=True)
     return {video_id: spans[n] * seconds for video_id, n, seconds in videos}
