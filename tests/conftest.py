@@ -42,7 +42,7 @@ def warnings_logged(monkeypatch):
     def note(message, logger=None, level=None):
         messages.append(message)
 
-    for module in ('datasets.readers.base', 'models.corpus_model'):
+    for module in ('datasets.readers.base', 'datasets.reranking', 'models.corpus_model'):
         monkeypatch.setattr(f'reloclnet_mm.{module}.print_log', note)
     return messages
 

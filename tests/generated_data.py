@@ -6,12 +6,16 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from tiny_corpus import features, write_lines
 
 from reloclnet_mm.features.packed_writer import write_packed
-from reloclnet_mm.registry import TASK_UTILS
+from reloclnet_mm.registry import MODELS, TASK_UTILS
+from reloclnet_mm.structures.video_lists import VideoLists
 
+SMALL = dict(embed_dims=16, num_heads=2)
 LOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'val_corpus', 'test', 'test_corpus')
 )
@@ -35,6 +39,12 @@ def small(cfg, work_dir):
     return cfg
 
 
+def shrink(model):
+    """Make a model, or the stages of one, small."""
+    for stage in (model, model.get('first_stage', {}), model.get('second_stage', {})):
+        stage.update({key: x for key, x in SMALL.items() if key in stage})
+
+
 def write_data(cfg, folder):
     """Write the files of all data sets of a config, and let it read them from ``folder``."""
     datasets = [cfg[name].dataset for name in LOADERS if cfg[name]]
@@ -47,17 +57,49 @@ def write_data(cfg, folder):
         cfg.model.reader.data_root = str(folder)
         ANNOTATION[cfg.model.reader.type](folder, cfg.model.reader)
     lengths, widths = {}, {}
-    for dataset in datasets:
-        for name, rows in num_rows(dataset).items():
-            path = folder / dataset.feature_files[name]
+    for view in views_of(datasets):
+        for name, rows in num_rows(view).items():
+            path = folder / view.feature_files[name]
             lengths.setdefault(path, {}).update(rows)
-            widths[path] = dataset.channels[name]
+            widths[path] = view.channels[name]
     rng = np.random.default_rng(0)
     for path, rows in lengths.items():
         arrays = {key: features(rng, n, widths[path]) for key, n in rows.items()}
         if path.stem.endswith('_times'):
             arrays = {key: np.sort(np.abs(x)) for key, x in arrays.items()}
         write_file(path, arrays)
+    if 'first_stage' in cfg.model:
+        write_first_stage(cfg, folder)
+
+
+def views_of(datasets):
+    """The settings of data sets, and those that a second stage has for the same videos."""
+    for dataset in datasets:
+        yield dataset
+        if dataset.get('second_stage'):
+            shared = dict(reader=dataset.reader, data_root=dataset.data_root)
+            yield ConfigDict(**dataset.second_stage, **shared)
+
+
+def write_first_stage(cfg, folder):
+    """Write weights of a first stage, and lists of all videos for the training queries."""
+    first, dataset = cfg.model.first_stage, cfg.train_dataloader.dataset
+    first.init_cfg.checkpoint = str(folder / 'first.pth')
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build({key: x for key, x in first.items() if key != 'init_cfg'})
+        reader = TASK_UTILS.build(dict(dataset.reader, data_root=dataset.data_root))
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), first.init_cfg.checkpoint)
+    videos = {video.video_id: name for name, video in reader.videos().items()}
+    write_lists(folder / dataset.lists, videos, reader.texts(), model.checksum())
+    dataset.num_negatives = len(videos) - 1
+
+
+def write_lists(path, videos, query_ids, model):
+    """Write lists of all videos in the order of their ids."""
+    ids = [torch.tensor(sorted(videos))] * len(query_ids)
+    scores = [torch.linspace(1, 0, len(videos))] * len(query_ids)
+    VideoLists.of(list(query_ids), ids, scores, videos, model).save(path)
 
 
 def num_rows(dataset):

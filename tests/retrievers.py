@@ -40,8 +40,25 @@ def registered(base):
     }
 
 
-def build(config, *, seed=0, streams=BOTH, max_tokens=9, max_clips=12, **changes):
-    """The model of a config at the widths of the tiny corpus, with weights of a visible size."""
+def build(config, *, seed=0, **changes):
+    """The model of :func:`small_model` with weights of a visible size."""
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(small_model(config, **changes))
+    return with_visible_weights(model)
+
+
+def with_visible_weights(model):
+    """The model, ready for evaluation, with weights that are not nearly equal."""
+    model.init_weights()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def small_model(config, *, streams=BOTH, max_tokens=9, max_clips=12, **changes):
+    """The config of the model of a config, at the widths of the tiny corpus."""
     cfg = Config.fromfile(FOLDER / config)
     small = dict(
         streams=dict(_delete_=True, **streams),
@@ -54,18 +71,17 @@ def build(config, *, seed=0, streams=BOTH, max_tokens=9, max_clips=12, **changes
     )
     cfg.merge_from_dict(dict(model=small))
     cfg.merge_from_dict(dict(model=changes))
-    torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        model = MODELS.build(cfg.model)
-    model.init_weights()
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    return cfg.model
 
 
 def build_untrained(config, **changes):
-    """The model of a config at the widths of :func:`untrained_inputs`."""
+    """The model of :func:`small_untrained`."""
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        return MODELS.build(small_untrained(config, **changes)).eval()
+
+
+def small_untrained(config, **changes):
+    """The config of the model of a config, at the widths of :func:`untrained_inputs`."""
     cfg = Config.fromfile(FOLDER / config)
     small = dict(test_cfg=dict(num_videos=3, num_moments=10))
     if 'streams' in cfg.model:
@@ -73,8 +89,7 @@ def build_untrained(config, **changes):
     if 'reader' in cfg.model:
         small |= dict(reader=None, moment_length=0.3)
     cfg.merge_from_dict(dict(model=small | changes))
-    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        return MODELS.build(cfg.model).eval()
+    return cfg.model
 
 
 def untrained_inputs(seed=0, clips=CLIPS, tokens=TOKENS):

@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from generated_data import LOADERS, small, write_data
+from generated_data import LOADERS, shrink, small, write_data
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -24,7 +24,7 @@ BATCH_SIZE = 3
 @pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
 def test_a_config_trains_validates_and_tests(path, tmp_path):
     cfg = small(Config.fromfile(path), tmp_path / 'run')
-    cfg.model.update(embed_dims=16, num_heads=2)
+    shrink(cfg.model)
     cfg.train_cfg.max_epochs = 1
     cfg.train_dataloader.batch_size = BATCH_SIZE
     write_data(cfg, tmp_path)

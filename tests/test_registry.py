@@ -7,16 +7,18 @@ import sys
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from tiny_corpus import REPOSITORY, packed, tiny_model
 
+from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.utils.config_checks import check_settings
 
 CONFIGS = sorted((REPOSITORY / 'configs').glob('*.py'))
 # Configs of models without weights have no schedule.
 TRAINED = [path for path in CONFIGS if 'train_dataloader = None' not in path.read_text()]
 UNTRAINED = sorted({*CONFIGS} - {*TRAINED})
+TWO_STAGES = [path for path in TRAINED if 'second_stage' in path.read_text()]
 
 FEATURE_SETTINGS = (
     *('data_root', 'feature_files', 'channels', 'normalize'),
@@ -114,7 +116,22 @@ def test_a_model_is_built_from_another_scope():
     assert type(model).__module__ == 'reloclnet_mm.models.reloclnet'
 
 
-@pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', TWO_STAGES, ids=lambda path: path.stem)
+def test_every_config_of_two_stages_builds_stages_that_fit_what_each_sees(path):
+    cfg = Config.fromfile(path)
+    check_settings(cfg)
+    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+        model = MODELS.build(cfg.model)
+        loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.val_corpus_dataloader)
+        train, *others = (DATASETS.build(dict(x.dataset, lazy_init=True)) for x in loaders)
+    assert data_difference(model.second_stage, train) == ''
+    for dataset in others:
+        assert data_difference(model.first_stage, dataset) == ''
+        seen = dataset if dataset.second_stage is None else dataset.second_stage
+        assert data_difference(model.second_stage, seen) == ''
+
+
+@pytest.mark.parametrize('path', sorted({*TRAINED} - {*TWO_STAGES}), ids=lambda path: path.stem)
 def test_every_config_builds_a_model_that_fits_its_data(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
@@ -154,14 +171,24 @@ def test_every_config_without_training_builds_a_model_and_names_its_loops(path):
     assert (cfg.val_cfg.type, cfg.test_cfg.type) == ('CorpusValLoop', 'CorpusTestLoop')
 
 
+def seen_in_training(loader):
+    """The data set as the stage that is trained sees it."""
+    return ConfigDict({**loader.dataset, **(loader.dataset.get('second_stage') or {})})
+
+
 @pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
 def test_every_config_encodes_a_corpus_as_it_trains(path):
     cfg = Config.fromfile(path)
     training = cfg.train_dataloader.dataset
-    steps = [x for x in training.pipeline if x['type'] not in ('LoadQueryFeatures', 'MomentToSpan')]
+    steps = [
+        step
+        for x in training.pipeline
+        if x['type'] not in ('LoadQueryFeatures', 'MomentToSpan')
+        for step in x.get('transforms', [x])
+    ]
     for corpus, queries in (
-        (cfg.val_corpus_dataloader.dataset, cfg.val_dataloader.dataset),
-        (cfg.test_corpus_dataloader.dataset, cfg.test_dataloader.dataset),
+        (seen_in_training(cfg.val_corpus_dataloader), seen_in_training(cfg.val_dataloader)),
+        (seen_in_training(cfg.test_corpus_dataloader), seen_in_training(cfg.test_dataloader)),
     ):
         assert list(corpus.pipeline) == steps
         for dataset in (corpus, queries):

@@ -1,7 +1,7 @@
 """Asking a trained model from Python."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, load_checkpoint
 from numpy.typing import NDArray
 
+from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.transforms import LoadQueryFeatures
 from reloclnet_mm.engine.hooks.checkpoint_check import span_end_difference
 from reloclnet_mm.errors import InputError
@@ -82,7 +83,8 @@ def search(
     Args:
         model: Model of :func:`init_model`.
         corpus: Corpus of :func:`index_corpus`.
-        query: (tokens, channels) features of the query, as its feature file would hold them.
+        query: (tokens, channels) features of the query, as its feature file would hold them; of
+            two stages both read them.
         top_k: Number of moments.
 
     Returns:
@@ -99,10 +101,10 @@ def search(
         )
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
         dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset, lazy_init=True))
-    steps = dataset.pipeline.transforms
-    pipeline = Compose([step for step in steps if not isinstance(step, LoadQueryFeatures)])
-    tokens = query[: dataset.max_tokens]
-    sample = pipeline(dict(dataset.feature_settings, query_id='query', query_tokens=tokens))
+    sample = _packed_query(dataset, query)
+    if dataset.second_stage is not None:
+        second = _packed_query(dataset.second_stage, query)
+        sample['inputs']['second_stage'] = second['inputs']
     batch = model.data_preprocessor(pseudo_collate([sample]))
     (found,) = model.predict(batch['inputs'], batch['data_samples'], corpus)
     ranked = found.pred_vcmr
@@ -114,3 +116,11 @@ def search(
             ranked.video_ids.tolist(), ranked.moments.tolist(), shares, strict=True
         )
     ][:top_k]
+
+
+def _packed_query(dataset: FeatureDataset, query: NDArray) -> dict[str, Any]:
+    """Do with the features of a query what a data set does with those that it loads."""
+    steps = dataset.pipeline.transforms
+    pipeline = Compose([step for step in steps if not isinstance(step, LoadQueryFeatures)])
+    tokens = query[: dataset.max_tokens]
+    return pipeline(dict(dataset.feature_settings, query_id='query', query_tokens=tokens))

@@ -32,6 +32,10 @@ class FeatureDataset(BaseDataset):
         max_clips: Number of rows that PoolClips pools longer videos to.
         max_tokens: Number of a query's first tokens that LoadQueryFeatures loads at most.
         pipeline: Transforms.
+        second_stage: What a second stage reads of the same queries or videos, where that is
+            something else: ``feature_files``, ``pipeline`` and other arguments of this class but
+            the reader and what follows here. The inputs are then under ``second_stage`` beside
+            those of the first. None: both read the same.
         data_root: Folder of the files.
         metainfo: Passed to mmengine's BaseDataset.
         indices: Use only these samples, or the first so many.
@@ -55,6 +59,7 @@ class FeatureDataset(BaseDataset):
         max_clips: int = 128,
         max_tokens: int = 30,
         pipeline: Sequence[dict | Callable] = (),
+        second_stage: dict[str, Any] | None = None,
         data_root: str = '',
         metainfo: dict | None = None,
         indices: int | Sequence[int] | None = None,
@@ -79,6 +84,10 @@ class FeatureDataset(BaseDataset):
                     f'{name}: {argument} has {unknown}, which feature_files '
                     f'{sorted(feature_files)} has not; correct the name or remove it'
                 )
+        self.second_stage = None
+        if second_stage is not None:
+            shared = dict(reader=reader, data_root=data_root, lazy_init=True)
+            self.second_stage = FeatureDataset(**second_stage, **shared)
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -128,7 +137,11 @@ class FeatureDataset(BaseDataset):
                 gives one that also sets the random numbers.
         """
         with seeded(idx):
-            return super().__getitem__(idx)
+            sample = super().__getitem__(idx)
+            if self.second_stage is not None:
+                info = self.get_data_info(idx) | self.second_stage.feature_settings
+                sample['inputs']['second_stage'] = self.second_stage.pipeline(info)['inputs']
+            return sample
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Return a record with the settings of its features."""

@@ -8,13 +8,13 @@ import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
-from reloclnet_mm.errors import InputError
-from reloclnet_mm.models.corpus_model import CorpusModel, check_width, streams_of
+from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.models.encoded_pairs import (
     EncodedPairs,
     gather_pairs,
     same_draws_in_all_processes,
 )
+from reloclnet_mm.models.encoding_model import check_width, streams_of
 from reloclnet_mm.models.layers import Padding
 from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS
@@ -196,16 +196,6 @@ class CorpusRetriever(CorpusModel):
                 pairs, targets = gather_pairs(pairs), targets.gathered()
                 context.enter_context(same_draws_in_all_processes(device))
             return self.losses(pairs, targets)
-
-    def _check_targets(self, sample: MomentDataSample) -> None:
-        """Refuse targets whose end is another clip than that of the answers."""
-        found, expected = sample.get('span_end', 'official'), self.ranking.span_end
-        if found != expected:
-            raise InputError(
-                f'the targets have span_end={found!r}, and the answers of the model {expected!r}; '
-                'set span_end of MomentToSpan in the pipeline of training and that of '
-                'model.test_cfg to the same'
-            )
 
     def retrieval_scores(self, pairs: EncodedPairs) -> Tensor:
         """Compute s of each query and the video of each query, (B, B)."""

@@ -1,27 +1,25 @@
 """What evaluation, the APIs and the tools need of any model that finds moments in a corpus."""
 
-import hashlib
 import logging
-from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.features.checks import wrong_width
+from reloclnet_mm.models.encoding_model import EncodingModel
 from reloclnet_mm.retrieval.moment_search import MomentFinder
 from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
 from reloclnet_mm.retrieval.sharding import CorpusIndex
-from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows, RowLayout
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
 from reloclnet_mm.structures.clips import SpanEnd
-from reloclnet_mm.structures.corpus import RowSets, map_rows
 
 
-class CorpusModel(BaseModel, metaclass=ABCMeta):
+class CorpusModel(EncodingModel):
     """Encodes queries and videos apart and finds moments in a corpus; the base of all models.
 
     Models that are trained derive from :class:`~reloclnet_mm.models.base.CorpusRetriever`.
@@ -31,9 +29,6 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Passed to mmengine's BaseModel.
     """
-
-    kept_rows: tuple[str, ...] = ('retrieval', 'localization')
-    """Row sets of :meth:`encode_context` that an encoded corpus keeps."""
 
     def __init__(
         self,
@@ -56,19 +51,6 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
 
         Returns:
             Stream name to (B, d), float32.
-        """
-
-    @abstractmethod
-    def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
-        """Encode videos by themselves.
-
-        Args:
-            inputs: ``clips``, whose features are the streams, each (R, channels).
-
-        Returns:
-            Row sets by what they are for: ``retrieval``, which videos are scored by,
-            ``localization``, which moments are found by, and what the losses need besides. Each is
-            stream name to (R, d). Two sets may share their tensors.
         """
 
     @abstractmethod
@@ -136,45 +118,9 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
             return self._tensors(inputs)
         raise ValueError(f"mode is {mode!r}, expected 'loss', 'predict' or 'tensor'")
 
-    @torch.no_grad()
-    def encode_corpus(self, batches: Iterable[dict]) -> EncodedCorpus:
-        """Encode a corpus.
-
-        Args:
-            batches: What a dataloader over a corpus data set yields.
-
-        Raises:
-            InputError: There is no video in it.
-        """
-        parts = [self._encode_videos(self.data_preprocessor(batch)) for batch in batches]
-        if not parts:
-            raise InputError('the corpus has no video to rank')
-        return EncodedCorpus.merge(parts)
-
-    def _encode_videos(self, data: dict) -> EncodedCorpus:
-        packed, samples = data['inputs']['clips'], data['data_samples']
-        encoded = self.encode_context(data['inputs'])
-        layout, places = packed.layout, packed.places.tolist()
-        numbers = layout.first_rows, self.rows_to_keep(layout), layout.lengths
-        first, kept, lengths = (x.tolist() for x in numbers)
-
-        def keep(x: Tensor) -> Tensor:
-            return torch.cat([x[first[p] : first[p] + kept[p]] for p in places]).float()
-
-        return EncodedCorpus(
-            video_names=tuple(sample.video_name for sample in samples),
-            video_ids=torch.tensor([sample.video_id for sample in samples]),
-            seconds_per_clip=torch.tensor(
-                [sample.seconds_per_clip for sample in samples], dtype=torch.float64
-            ),
-            positions=torch.tensor([sample.sample_idx for sample in samples]),
-            layout=RowLayout.stack([lengths[p] for p in places], [kept[p] for p in places]),
-            rows=map_rows({name: encoded[name] for name in self.kept_rows}, keep),
-        )
-
-    def rows_to_keep(self, layout: RowLayout) -> Tensor:
-        """Count the rows (N,) int64 of each video that are kept in an encoded corpus."""
-        return layout.lengths
+    def load_corpus(self, folder: str | Path) -> EncodedCorpus:
+        """Read a corpus that this model encoded; see :meth:`EncodedCorpus.load`."""
+        return EncodedCorpus.load(folder, model_checksum=self.checksum())
 
     def index_corpus(self, encoded: EncodedCorpus, *, sharded: bool = False) -> CorpusIndex:
         """Make an encoded corpus ready for queries.
@@ -192,14 +138,6 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
                 level=logging.WARNING,
             )
         return index
-
-    def checksum(self) -> str:
-        """Compute the SHA-256 of the weights; an encoded corpus belongs to one of them."""
-        digest = hashlib.sha256()
-        for name, x in self.state_dict().items():
-            digest.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
-            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
 
     @torch.no_grad()
     def predict(
@@ -225,32 +163,29 @@ class CorpusModel(BaseModel, metaclass=ABCMeta):
         add_predictions(data_samples, ranked, own, corpus.corpus, self.ranking)
         return data_samples
 
-
-def streams_of(packed: PackedRows, widths: Mapping[str, int]) -> dict[str, Tensor]:
-    """Take the streams of a model from a batch.
-
-    Args:
-        packed: Clips.
-        widths: Stream name to the width of its features.
-
-    Raises:
-        InputError: A stream is missing or has another width.
-    """
-    for name, width in widths.items():
-        if name not in packed.features:
+    def _check_targets(self, sample: MomentDataSample) -> None:
+        """Refuse targets whose end is another clip than that of the answers."""
+        found, expected = sample.get('span_end', 'official'), self.ranking.span_end
+        if found != expected:
             raise InputError(
-                f'the model has a stream {name!r} and the batch has none: load it in the '
-                'pipeline, or leave it out of model.streams'
+                f'the targets have span_end={found!r}, and the answers of the model {expected!r}; '
+                'set span_end of MomentToSpan in the pipeline of training and that of '
+                'model.test_cfg to the same'
             )
-        check_width(name, packed.features[name], width)
-    return {name: packed.features[name] for name in widths}
 
+    @torch.no_grad()
+    def span_probabilities(
+        self, inputs: dict[str, PackedRows], videos: Tensor, corpus: CorpusIndex
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Compute the probabilities of start and end in one video of each of the first queries.
 
-def check_width(name: str, features: Tensor, expected: int) -> None:
-    """Refuse features (R, channels) of another width than the model was built for.
+        Args:
+            inputs: ``query``, of B queries.
+            videos: (Q,) int64, Q ≤ B, places in the corpus.
+            corpus: The videos, encoded and indexed.
 
-    Raises:
-        InputError: They have one.
-    """
-    if features.shape[-1] != expected:
-        raise InputError(wrong_width(name, features.shape[-1], expected))
+        Returns:
+            As :meth:`CorpusIndex.span_probabilities`.
+        """
+        queries = {name: x[: len(videos)] for name, x in self.encode_query(inputs).items()}
+        return corpus.span_probabilities(queries, videos)

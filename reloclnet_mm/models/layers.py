@@ -1,4 +1,4 @@
-"""The layers that the encoders are made of (Zhang et al., SIGIR 2021)."""
+"""The layers that models are made of (Zhang et al., SIGIR 2021; Hou et al., ACM MM 2021)."""
 
 import math
 from typing import Literal
@@ -114,6 +114,30 @@ class PositionEmbedding(nn.Module):
                 'max_clips or max_tokens of the data set, or enlarge that of the encoder'
             )
         return self.dropout(self.norm(x + self.embedding.weight.to(x.dtype)[layout.positions]))
+
+
+class TypedPositionEmbedding(PositionEmbedding):
+    """Adds a learned vector for the kind of a row to its position, as BERT does.
+
+    Args:
+        max_len: Positions in the table.
+        embed_dims: Width of the model.
+        dropout: Probability.
+    """
+
+    NUM_TYPES = 2
+
+    def __init__(self, max_len: int, embed_dims: int, dropout: float) -> None:
+        super().__init__(max_len, embed_dims, dropout)
+        self.types = nn.Embedding(self.NUM_TYPES, embed_dims)
+
+    def forward(self, x: Tensor, layout: RowLayout, kind: int) -> Tensor:
+        """(R, d), all rows of one kind, to (R, d).
+
+        Raises:
+            ValueError: A sequence is longer than the table.
+        """
+        return super().forward(x + self.types.weight[kind].to(x.dtype), layout)
 
 
 class MultiHeadAttention(nn.Module):
@@ -233,3 +257,57 @@ class AttentionBlock(nn.Module):
         """(R, d) to (R, d); arguments as of :class:`MultiHeadAttention`."""
         attended = self.output(self.attention(x, x, layout, masks))
         return self.norm(self.dropout(attended, x))
+
+
+class TransformerLayer(nn.Module):
+    """BERT's layer: an attention block, then a feed-forward part with residual and LayerNorm.
+
+    Args:
+        embed_dims: Width of the model.
+        num_heads: Heads.
+        feedforward_dims: Width inside the feed-forward part.
+        dropout: Probability.
+    """
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, feedforward_dims: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention = AttentionBlock(embed_dims, num_heads, dropout)
+        self.hidden = nn.Linear(embed_dims, feedforward_dims)
+        self.output = nn.Linear(feedforward_dims, embed_dims)
+        self.dropout = Dropout(dropout)
+        self.norm = nn.LayerNorm(embed_dims)
+
+    def forward(self, x: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
+        """(R, d) to (R, d); arguments as of :class:`MultiHeadAttention`."""
+        x = self.attention(x, layout, masks)
+        return self.norm(self.dropout(self.output(F.gelu(self.hidden(x))), x))
+
+
+class ProjectedLayer(nn.Module):
+    """An input projection and a BERT layer (Hou et al., 2021).
+
+    Args:
+        in_channels: Width of the rows.
+        embed_dims: Width of the model.
+        num_heads: Heads.
+        feedforward_dims: Width inside the feed-forward part.
+        dropout: Probability.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_dims: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.projection = InputProjection(in_channels, embed_dims, dropout)
+        self.layer = TransformerLayer(embed_dims, num_heads, feedforward_dims, dropout)
+
+    def forward(self, x: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
+        """(R, in_channels) to (R, d); arguments as of :class:`MultiHeadAttention`."""
+        return self.layer(self.projection(x), layout, masks)

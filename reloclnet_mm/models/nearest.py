@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
-from reloclnet_mm.models.corpus_model import check_width, streams_of
+from reloclnet_mm.models.encoding_model import check_width, streams_of
 from reloclnet_mm.models.untrained import UntrainedModel
 from reloclnet_mm.registry import MODELS, TASK_UTILS
 from reloclnet_mm.retrieval.row_search import RowSearch

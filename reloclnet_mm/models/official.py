@@ -1,4 +1,4 @@
-"""Parameter names of the authors' programs (ReLoCLNet, XML) and ours."""
+"""Parameter names of the authors' programs (ReLoCLNet, XML; CONQUER) and ours."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.models.official_conquer import conquer_names, is_conquer
+from reloclnet_mm.models.official_names import parameters, rename, within
 
 _PREFIXES = {'video': 'video', 'subtitle': 'sub'}
 _POSITION = {'position_embeddings': 'embedding', 'LayerNorm': 'norm'}
@@ -54,7 +56,7 @@ class OfficialLayout:
         if not streams:
             raise InputError(
                 'the weights have neither `video_input_proj` nor `sub_input_proj`: they are not of '
-                "the authors' ReLoCLNet or XML"
+                "the authors' ReLoCLNet, XML or CONQUER"
             )
         prefixes = [_PREFIXES[stream] for stream in streams]
         return OfficialLayout(
@@ -79,60 +81,40 @@ def parameter_names(layout: OfficialLayout) -> dict[str, str]:
         layout: Which layers there are.
     """
     modules = {
-        **_within('query_pos_embed', 'query_encoder.position', _POSITION),
-        **_within('query_input_proj', 'query_encoder.projection', _PROJECTION),
+        **within('query_pos_embed', 'query_encoder.position', _POSITION),
+        **within('query_input_proj', 'query_encoder.projection', _PROJECTION),
         'modular_vector_mapping': 'query_encoder.pooling',
-        **_within('ctx_pos_embed', 'context_encoder.position', _POSITION),
+        **within('ctx_pos_embed', 'context_encoder.position', _POSITION),
     }
     for block in range(layout.query_blocks):
         theirs = f'query_encoder{block or ""}'
-        modules |= _within(theirs, f'query_encoder.blocks.{block}', _BLOCK)
+        modules |= within(theirs, f'query_encoder.blocks.{block}', _BLOCK)
     if not layout.stream_heads:
         modules |= _head('merged', 'start_conv', 'end_conv')
     for stream in layout.streams:
         modules |= _stream_modules(stream, layout)
         if layout.crosswise:
             modules |= _cross_modules(stream)
-    return _parameters(modules)
+    return parameters(modules, _WITHOUT_BIAS)
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the parameters of the authors' ReLoCLNet or XML to ours.
+    """Rename the parameters of the authors' ReLoCLNet, XML or CONQUER to ours.
 
     Args:
-        official: The authors' names to tensors, of two streams or of one. With one stream,
-            the layers between streams, which nothing used, are left out.
+        official: The authors' names to tensors, of two streams or of one. With one stream of
+            ReLoCLNet or XML, the layers between streams, which nothing used, are left out.
 
     Raises:
         InputError: A name is unknown, or one is missing.
     """
+    if is_conquer(official):
+        return rename(official, conquer_names(official), (), 'CONQUER')
     layout = OfficialLayout.of(official)
-    names = parameter_names(layout)
-    unused = {} if len(layout.streams) > 1 else _parameters(_cross_modules(layout.streams[0]))
-    _check_names(official, names, unused, layout.model)
-    return {ours: official[theirs] for theirs, ours in names.items()}
-
-
-def _check_names(
-    official: Mapping[str, Tensor],
-    names: Mapping[str, str],
-    unused: Mapping[str, str],
-    model: str,
-) -> None:
-    missing = [name for name in names if name not in official]
-    unknown = [name for name in official if name not in names and name not in unused]
-    if missing or unknown:
-        raise InputError(
-            f"the weights are not those of the authors' {model}: missing {missing}, unknown "
-            f'{unknown}; give the checkpoint that their train.py wrote'
-        )
-    wrong = [name for name in names if not isinstance(official[name], Tensor)]
-    if wrong:
-        raise InputError(f'the weights {wrong} are no tensors')
-
-
-def _within(theirs: str, ours: str, inner: Mapping[str, str]) -> dict[str, str]:
-    return {f'{theirs}.{name}': f'{ours}.{renamed}' for name, renamed in inner.items()}
+    unused: dict[str, str] = {}
+    if len(layout.streams) == 1:
+        unused = parameters(_cross_modules(layout.streams[0]), _WITHOUT_BIAS)
+    return rename(official, parameter_names(layout), unused, layout.model)
 
 
 def _head(theirs: str, start: str, end: str) -> dict[str, str]:
@@ -144,9 +126,9 @@ def _head(theirs: str, start: str, end: str) -> dict[str, str]:
 
 def _stream_modules(stream: str, layout: OfficialLayout) -> dict[str, str]:
     prefix, ours = _PREFIXES[stream], f'context_encoder.streams.{stream}'
-    modules = _within(f'{prefix}_input_proj', f'{ours}.projection', _PROJECTION)
+    modules = within(f'{prefix}_input_proj', f'{ours}.projection', _PROJECTION)
     for block in range(layout.clip_blocks):
-        modules |= _within(f'{prefix}_encoder{block + 1}', f'{ours}.blocks.{block}', _BLOCK)
+        modules |= within(f'{prefix}_encoder{block + 1}', f'{ours}.blocks.{block}', _BLOCK)
     modules[f'{prefix}_query_linear'] = f'span_head.query_maps.{stream}'
     if layout.stream_heads:
         modules |= _head(prefix, f'start_convs.{stream}', f'end_convs.{stream}')
@@ -155,14 +137,6 @@ def _stream_modules(stream: str, layout: OfficialLayout) -> dict[str, str]:
 
 def _cross_modules(stream: str) -> dict[str, str]:
     prefix, ours = _PREFIXES[stream], f'context_encoder.streams.{stream}'
-    modules = _within(f'{prefix}_cross_att', f'{ours}.cross_attention', _ATTENTION)
+    modules = within(f'{prefix}_cross_att', f'{ours}.cross_attention', _ATTENTION)
     modules[f'{prefix}_cross_layernorm'] = f'{ours}.cross_norm'
     return modules
-
-
-def _parameters(modules: Mapping[str, str]) -> dict[str, str]:
-    return {
-        f'{theirs}.{kind}': f'{ours}.{kind}'
-        for theirs, ours in modules.items()
-        for kind in (('weight',) if theirs.endswith(_WITHOUT_BIAS) else ('weight', 'bias'))
-    }

@@ -39,16 +39,19 @@ def draw_lists(
     generators = [_generator(seed, query_id) for query_id in query_ids]
     videos = np.stack([_draw(x, len(corpus), options.num_videos) for x in generators])
     count = options.spans.num_moments
-    moments = [spans.draw(x, count) for x in generators]
-    own = [
-        spans.draw(x, count, place)
-        for x, place in zip(generators, own_videos.tolist(), strict=True)
-        if place >= 0
-    ]
+    moments, own = [], []
+    if 'VCMR' in options.tasks:
+        moments = [spans.draw(x, count) for x in generators]
+    if 'SVMR' in options.tasks:
+        own = [
+            spans.draw(x, count, place)
+            for x, place in zip(generators, own_videos.tolist(), strict=True)
+            if place >= 0
+        ]
     return RankedLists(
         _falling_scores(len(videos), videos.shape[1]),
         torch.from_numpy(videos),
-        _lists(moments, count),
+        _lists(moments, count) if moments else None,
         _lists(own, count) if own else None,
     )
 

@@ -5,7 +5,7 @@ best moments, W lengths of a span.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -151,9 +151,7 @@ class MomentSearch:
         """Rank the moments of some videos of each query together.
 
         The score of a moment (i, j) is weight · p_st[i] · p_ed[j], for ``inclusive`` spans
-        p_ed[j − 1]. The best span from each start is found first. K starts have spans at least as
-        good as the K-th best of these, so the best K spans begin at the best K starts, and only
-        from there all ends are tried.
+        p_ed[j − 1].
 
         Args:
             queries: Stream name to (Q, d).
@@ -162,23 +160,11 @@ class MomentSearch:
             spans: Which moments.
         """
         mapped = self.span_head.map_queries(queries)
-        # The best scores of some starts of each video.
-        best = weights.new_full((*places.shape, _STARTS_OF_A_VIDEO), -1)
-        scored = []
-        for pairs, columns in sort_by_video(places, weights >= 0):
-            part = self._score_starts(mapped, pairs, weights[pairs.queries, columns], spans)
-            best[pairs.queries, columns] = strided_maxima(part.best, _STARTS_OF_A_VIDEO)
-            scored.append(part)
-        # That many starts are as good as this.
-        best = best.flatten(1)
-        least = best.new_zeros(len(best))
-        if best.shape[1] >= spans.num_moments:
-            least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
-        if not scored:
-            return RankedMoments.none(len(places), spans.num_moments, places.device)
-        return _try_ends(
-            _Starts.choose(scored, least, spans.num_moments), scored, spans, len(places)
+        found = (
+            self._pair_probabilities(mapped, pairs, columns, weights[pairs.queries, columns])
+            for pairs, columns in sort_by_video(places, weights >= 0)
         )
+        return rank_spans(found, weights, spans)
 
     def rank_in_one_video(
         self, queries: Mapping[str, Tensor], places: Tensor, spans: SpanRange
@@ -238,14 +224,12 @@ class MomentSearch:
         start, end = self.span_head(similarity, mask)
         return start.softmax(1), end.softmax(1), mask
 
-    def _score_starts(
-        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs', weights: Tensor, spans: SpanRange
-    ) -> '_ScoredStarts':
+    def _pair_probabilities(
+        self, mapped: Mapping[str, Tensor], pairs: 'VideoPairs', columns: Tensor, weights: Tensor
+    ) -> 'PairProbabilities':
         start, end, _ = self._probabilities(mapped, pairs)
         start *= weights[:, None]
-        lengths = self.layout.lengths[pairs.videos]
-        best = best_span_from_each_start(start, end, lengths, spans)
-        return _ScoredStarts(pairs, lengths, start, end, best)
+        return PairProbabilities(pairs, columns, self.layout.lengths[pairs.videos], start, end)
 
 
 class VideoPairs(NamedTuple):
@@ -260,19 +244,72 @@ class VideoPairs(NamedTuple):
     videos: Tensor
 
 
-def sort_by_video(places: Tensor, wanted: Tensor) -> Iterator[tuple[VideoPairs, Tensor]]:
+class PairProbabilities(NamedTuple):
+    """Where moments of some pairs may start and end.
+
+    Attributes:
+        pairs: P pairs.
+        columns: (P,) int64, the place of each pair's video in the list of the query.
+        lengths: (P,) int64, clips of each video.
+        start: (P, L), p_st times the weight of the video.
+        end: (P, L), p_ed.
+    """
+
+    pairs: VideoPairs
+    columns: Tensor
+    lengths: Tensor
+    start: Tensor
+    end: Tensor
+
+
+def rank_spans(
+    found: Iterable[PairProbabilities], weights: Tensor, spans: SpanRange
+) -> RankedMoments:
+    """Rank the moments of all pairs of each query together.
+
+    The best span from each start is found first. K starts have spans at least as good as the K-th
+    best of these, so the best K spans begin at the best K starts, and only from there all ends are
+    tried.
+
+    Args:
+        found: The pairs, some at a time.
+        weights: (Q, V), of each query and video; their values are in ``found`` already.
+        spans: Which moments.
+    """
+    # The best scores of some starts of each video.
+    best = weights.new_full((*weights.shape, _STARTS_OF_A_VIDEO), -1)
+    scored = []
+    for part in found:
+        scores = best_span_from_each_start(part.start, part.end, part.lengths, spans)
+        best[part.pairs.queries, part.columns] = strided_maxima(scores, _STARTS_OF_A_VIDEO)
+        scored.append(_ScoredStarts(part.pairs, part.lengths, part.start, part.end, scores))
+    # That many starts are as good as this.
+    best = best.flatten(1)
+    least = best.new_zeros(len(best))
+    if best.shape[1] >= spans.num_moments:
+        least = best.topk(spans.num_moments, dim=1).values[:, -1].clamp(min=0)
+    if not scored:
+        return RankedMoments.none(len(weights), spans.num_moments, weights.device)
+    return _try_ends(_Starts.choose(scored, least, spans.num_moments), scored, spans, len(weights))
+
+
+def sort_by_video(
+    places: Tensor, wanted: Tensor, at_once: int | None = None
+) -> Iterator[tuple[VideoPairs, Tensor]]:
     """Sort pairs of all queries and their videos by video.
 
     Args:
         places: (Q, V).
         wanted: (Q, V) bool, the pairs to take.
+        at_once: How many pairs to yield together; None: a number for inner products.
 
     Yields:
         Some of the pairs, and the column of ``places`` from which each comes.
     """
     queries, columns = wanted.nonzero(as_tuple=True)
     videos, order = places[queries, columns].sort(stable=True)
-    parts = (x.split(_PAIRS_AT_ONCE) for x in (queries[order], videos, columns[order]))
+    size = at_once or _PAIRS_AT_ONCE
+    parts = (x.split(size) for x in (queries[order], videos, columns[order]))
     for chosen, videos_of, columns_of in zip(*parts, strict=True):
         if len(chosen):  # no pairs split into one part of none
             yield VideoPairs(chosen, videos_of), columns_of

@@ -13,6 +13,8 @@ from reloclnet_mm.structures import EncodedCorpus, MomentDataSample
 from reloclnet_mm.structures.clips import SPAN_ENDS, SpanEnd
 from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
+TASKS = ('VR', 'SVMR', 'VCMR')
+
 
 @dataclass(frozen=True)
 class RankingOptions:
@@ -27,6 +29,7 @@ class RankingOptions:
         nms_iou: Suppress moments of a video that overlap a better one by more; None: keep all.
         num_candidates: Best moments that suppression starts from.
         span_end: Which clip the end of a moment is predicted at; that of ``MomentToSpan``.
+        tasks: Which lists to make: ``VR``, always, ``SVMR`` and ``VCMR``.
     """
 
     num_videos: int = 100
@@ -37,10 +40,13 @@ class RankingOptions:
     nms_iou: float | None = None
     num_candidates: int = 200
     span_end: SpanEnd = 'official'
+    tasks: Sequence[str] = TASKS
 
     def __post_init__(self) -> None:
         for name in ('num_videos', 'num_moments', 'num_candidates', 'max_span'):
             check_count(f'test_cfg: {name}', getattr(self, name))
+        for task in self.tasks:
+            check_choice('test_cfg: tasks', task, TASKS)
         check_choice('test_cfg: span_end', self.span_end, SPAN_ENDS)
         # A clip at which both start and end are predicted is a moment of one clip then.
         check_count('test_cfg: min_span', self.min_span, low=int(self.span_end == 'inclusive'))
@@ -67,14 +73,15 @@ class RankedLists:
     Attributes:
         video_scores: (Q, K), descending.
         videos: (Q, K) int64, places in the corpus.
-        moments: VCMR; a score is p_st · p_ed · exp(alpha · (s − best s of the query)).
-        own_moments: SVMR, of the queries that know their video; None where none does. A score is
-            p_st · p_ed.
+        moments: VCMR; a score is p_st · p_ed · exp(alpha · (s − best s of the query)). None: not
+            asked for.
+        own_moments: SVMR, of the queries that know their video; None where none does, or where it
+            is not asked for. A score is p_st · p_ed.
     """
 
     video_scores: Tensor
     videos: Tensor
-    moments: RankedMoments
+    moments: RankedMoments | None
     own_moments: RankedMoments | None
 
 
@@ -95,20 +102,20 @@ def add_predictions(
     """Put ranked lists into data samples, on the CPU.
 
     Args:
-        samples: Q samples; they get ``pred_vr``, ``pred_vcmr`` and, where their own video is known,
-            ``pred_svmr``.
+        samples: Q samples; they get ``pred_vr`` and, as far as there are such lists, ``pred_vcmr``
+            and, where their own video is known, ``pred_svmr``.
         ranked: Their lists.
         own_videos: (Q,) int64, with which they were ranked.
         corpus: The corpus that was ranked.
         options: With or without suppression.
     """
     video_ids = corpus.video_ids[ranked.videos.cpu()]
-    moments = _moment_lists(ranked.moments, corpus, options)
-    for sample, ids, scores, found in zip(
-        samples, video_ids, ranked.video_scores.cpu(), moments, strict=True
-    ):
+    for sample, ids, scores in zip(samples, video_ids, ranked.video_scores.cpu(), strict=True):
         sample.pred_vr = InstanceData(video_ids=ids, scores=scores)
-        sample.pred_vcmr = found
+    if ranked.moments is not None:
+        moments = _moment_lists(ranked.moments, corpus, options)
+        for sample, found in zip(samples, moments, strict=True):
+            sample.pred_vcmr = found
     if ranked.own_moments is None:
         return
     known = (own_videos >= 0).nonzero().squeeze(1).tolist()

@@ -27,15 +27,13 @@ _QUERIES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
-class CorpusIndex:
-    """The videos of this process, ready for queries, and their places among those of all.
+class Shard:
+    """The videos of this process and their places among those of all processes.
 
     Attributes:
         corpus: All videos; with several shards without rows.
+        own: The videos of this process; None: it has none.
         device: Device on which queries are ranked.
-        videos: Search for the videos of this process; None: it has none, or the model ranks
-            without a search.
-        moments: Search for moments in them; None as for videos.
         places: (N,) int64, the places in ``corpus`` of the videos of this process.
         places_here: (all videos + 1,) int64, the place of each video of ``corpus`` in this process,
             −1 where another one has it; and −1 for place −1.
@@ -43,12 +41,59 @@ class CorpusIndex:
     """
 
     corpus: EncodedCorpus
+    own: EncodedCorpus | None
     device: torch.device
-    videos: VideoSearch | None
-    moments: MomentFinder | None
     places: Tensor
     places_here: Tensor
     is_sharded: bool
+
+    @staticmethod
+    def of(encoded: EncodedCorpus, *, sharded: bool) -> 'Shard':
+        """Settle which process keeps which videos.
+
+        Args:
+            encoded: The whole corpus; with ``sharded`` the videos that this process encoded.
+            sharded: Whether each process keeps its own videos; then all must call this.
+        """
+        own, everything = _share_out(encoded) if sharded else (encoded, encoded)
+        ids = [] if own is None else own.video_ids.tolist()
+        places = torch.tensor([everything.place_of(i) for i in ids], dtype=torch.long)
+        places_here = torch.full((len(everything) + 1,), -1)
+        places_here[places] = torch.arange(len(places))
+        device = encoded.device
+        return Shard(everything, own, device, places.to(device), places_here.to(device), sharded)
+
+    def gather(self, x: Tensor) -> list[Tensor]:
+        """Collect a tensor of the same shape from each process."""
+        return all_gather(x) if self.is_sharded else [x]
+
+    def gather_queries(self, x: Tensor) -> tuple[Tensor, slice]:
+        """Join the rows (Q, d) of all processes, which may have unequally many.
+
+        Returns:
+            The rows, and where those of this process are.
+        """
+        if not self.is_sharded:
+            return x, slice(None)
+        sizes = torch.cat(all_gather(torch.tensor([len(x)], device=x.device))).tolist()
+        padded = all_gather(F.pad(x, (0, 0, 0, max(sizes) - len(x))))
+        first = sum(sizes[: get_rank()])
+        rows = torch.cat([part[:size] for part, size in zip(padded, sizes, strict=True)])
+        return rows, slice(first, first + len(x))
+
+
+@dataclass(frozen=True)
+class CorpusIndex(Shard):
+    """The videos of this process, ready for queries.
+
+    Attributes:
+        videos: Search for the videos of this process; None: it has none, or the model ranks
+            without a search.
+        moments: Search for moments in them; None as for videos.
+    """
+
+    videos: VideoSearch | None
+    moments: MomentFinder | None
 
     @staticmethod
     def build(
@@ -65,22 +110,10 @@ class CorpusIndex:
                 makes is None where the model ranks without any search.
             sharded: Whether each process keeps its own videos; then all must call this.
         """
-        device = encoded.device
-        own, everything = _share_out(encoded) if sharded else (encoded, encoded)
-        ids = [] if own is None else own.video_ids.tolist()
-        places = torch.tensor([everything.place_of(i) for i in ids], dtype=torch.long)
-        places_here = torch.full((len(everything) + 1,), -1)
-        places_here[places] = torch.arange(len(places))
-        moments = None if own is None else moment_search(own)
-        return CorpusIndex(
-            everything,
-            device,
-            None if moments is None else ExactVideoSearch(own),
-            moments,
-            places.to(device),
-            places_here.to(device),
-            sharded,
-        )
+        shard = Shard.of(encoded, sharded=sharded)
+        moments = None if shard.own is None else moment_search(shard.own)
+        videos = None if moments is None else ExactVideoSearch(shard.own)
+        return CorpusIndex(**vars(shard), videos=videos, moments=moments)
 
     @torch.no_grad()
     def rank(
@@ -96,23 +129,22 @@ class CorpusIndex:
         """
         names, own_videos = list(queries), own_videos.to(self.device)
         joined = torch.cat(list(queries.values()), 1)
-        everyone, mine = self._gather_queries(joined)
-        own, _ = self._gather_queries(own_videos[:, None])
+        everyone, mine = self.gather_queries(joined)
+        own, _ = self.gather_queries(own_videos[:, None])
         found = []
         for block, own_block in zip(
             everyone.split(_QUERIES_AT_ONCE), own[:, 0].split(_QUERIES_AT_ONCE), strict=True
         ):
             part = dict(zip(names, block.chunk(len(names), 1), strict=True))
-            found.append(
-                (*self._rank_block(part, options), self._rank_own(part, own_block, options))
-            )
+            found.append(self._rank_block(part, own_block, options))
         scores, places, moments, own_moments = zip(*found, strict=True)
         known = own_videos >= 0
+        has_own = 'SVMR' in options.tasks and known.any()
         return RankedLists(
             torch.cat(scores)[mine],
             torch.cat(places)[mine],
-            RankedMoments.cat(moments)[mine],
-            RankedMoments.cat(own_moments)[mine][known] if known.any() else None,
+            RankedMoments.cat(moments)[mine] if 'VCMR' in options.tasks else None,
+            RankedMoments.cat(own_moments)[mine][known] if has_own else None,
         )
 
     @torch.no_grad()
@@ -134,27 +166,42 @@ class CorpusIndex:
         return self.moments.span_probabilities(queries, videos.to(self.device))
 
     def _rank_block(
-        self, queries: Mapping[str, Tensor], options: RankingOptions
-    ) -> tuple[Tensor, Tensor, RankedMoments]:
-        """Scores and places of the best videos, and the best moments in them."""
-        count = len(next(iter(queries.values())))
+        self, queries: Mapping[str, Tensor], own_videos: Tensor, options: RankingOptions
+    ) -> tuple[Tensor, Tensor, RankedMoments | None, RankedMoments | None]:
+        """Scores and places of the best videos, and the moments that are asked for."""
         width = min(options.num_videos, len(self.corpus))
         scores, local = self._search(queries, width)
         best, best_places, counts = merge_videos(
-            self._gather(scores), self._gather(self._to_corpus(local)), width
+            self.gather(scores), self.gather(self._to_corpus(local)), width
         )
-        chosen = counts[get_rank() if self.is_sharded else 0]
-        searched = int(chosen.max())
-        if not searched:
-            moments = RankedMoments.none(count, options.spans.num_moments, self.device)
-        else:
-            scores, local = scores[:, :searched], local[:, :searched]
+        moments = own_moments = None
+        if 'VCMR' in options.tasks:
+            chosen = counts[get_rank() if self.is_sharded else 0]
             # Relative to the best, for exp would overflow; the order is the same.
             weights = torch.exp(options.alpha * (scores - best[:, :1]))
+            moments = self._rank_moments(queries, local, weights, chosen, options.spans)
+        if 'SVMR' in options.tasks:
+            own_moments = self._rank_own(queries, own_videos, options)
+        return best, best_places, moments, own_moments
+
+    def _rank_moments(
+        self,
+        queries: Mapping[str, Tensor],
+        local: Tensor,
+        weights: Tensor,
+        chosen: Tensor,
+        spans: SpanRange,
+    ) -> RankedMoments:
+        """The best moments in the first ``chosen`` (Q,) of the videos ``local`` (Q, K)."""
+        searched = int(chosen.max())
+        if not searched:
+            moments = RankedMoments.none(len(local), spans.num_moments, self.device)
+        else:
+            local, weights = local[:, :searched], weights[:, :searched]
             places = torch.arange(searched, device=self.device)
-            weights.masked_fill_(places >= chosen[:, None], -1)
-            moments = self.moments.rank(queries, local, weights, options.spans)
-        return best, best_places, self._merge(moments, options.spans)
+            weights = weights.masked_fill(places >= chosen[:, None], -1)
+            moments = self.moments.rank(queries, local, weights, spans)
+        return self._merge(moments, spans)
 
     def _search(self, queries: Mapping[str, Tensor], width: int) -> tuple[Tensor, Tensor]:
         """Scores (Q, width) and places (Q, width) in this process; −∞ if it has fewer videos."""
@@ -192,19 +239,6 @@ class CorpusIndex:
 
     def _to_corpus(self, local: Tensor) -> Tensor:
         return self.places[local] if len(self.places) else local
-
-    def _gather(self, x: Tensor) -> list[Tensor]:
-        return all_gather(x) if self.is_sharded else [x]
-
-    def _gather_queries(self, x: Tensor) -> tuple[Tensor, slice]:
-        """The rows of all processes, which may have unequally many, and where this one's are."""
-        if not self.is_sharded:
-            return x, slice(None)
-        sizes = torch.cat(all_gather(torch.tensor([len(x)], device=x.device))).tolist()
-        padded = all_gather(F.pad(x, (0, 0, 0, max(sizes) - len(x))))
-        first = sum(sizes[: get_rank()])
-        rows = torch.cat([part[:size] for part, size in zip(padded, sizes, strict=True)])
-        return rows, slice(first, first + len(x))
 
 
 def _share_out(encoded: EncodedCorpus) -> tuple[EncodedCorpus | None, EncodedCorpus]:

@@ -71,7 +71,8 @@ class EncodedCorpus:
         layout: Layout of the R rows; a video takes as many as it has clips (where the authors'
             padding is imitated, some more).
         rows: What rows are for (``retrieval``: scoring videos, ``localization``: predicting
-            spans), to stream name, to (R, d). Two names may share a tensor.
+            spans, ``interaction``: meeting the words of a query), to stream name, to (R, d). Two
+            names may share a tensor.
     """
 
     video_names: tuple[str, ...]
@@ -294,10 +295,7 @@ def _from_index(path: Path, index: dict[str, Any], tensors: dict[str, Tensor]) -
     seconds = tensors.get('seconds_per_clip')
     if seconds is None or seconds.shape != (count,) or not bool((seconds > 0).all()):
         raise _damaged(path, 'no usable lengths of clips')
-    if (
-        not {'retrieval', 'localization'} <= rows.keys()
-        or len({tuple(x) for x in rows.values()}) != 1
-    ):
+    if len({tuple(x) for x in rows.values()}) != 1:
         raise _damaged(path, f'the row sets {sorted(rows)}')
     return EncodedCorpus(
         video_names=tuple(names),

@@ -67,8 +67,7 @@ class RowLayout:
             lengths: N lengths.
             num_rows: N numbers of rows, none smaller than the length.
         """
-        blocks = tuple(Block(len(list(same)), rows) for rows, same in groupby(num_rows))
-        return RowLayout(torch.tensor(lengths), blocks)
+        return RowLayout(torch.tensor(lengths), _blocks_of(num_rows))
 
     @staticmethod
     def concatenate(layouts: Sequence['RowLayout']) -> 'RowLayout':
@@ -88,6 +87,23 @@ class RowLayout:
             mask: (N, L) bool, true where a row is valid; valid rows come first.
         """
         return RowLayout(mask.sum(1), (Block(*mask.shape),))
+
+    def chosen(self, places: Tensor) -> 'RowLayout':
+        """The layout of some sequences, one after another, as :meth:`rows_of` lists their rows.
+
+        Args:
+            places: (B,) int64, sequences of this layout.
+        """
+        num_rows = self.rows_of_each[places].tolist()
+        return RowLayout(self.lengths[places], _blocks_of(num_rows))
+
+    def repeated(self, times: int) -> 'RowLayout':
+        """The layout in which each sequence, padding included, follows itself so many times.
+
+        All of its rows count as valid: where there is padding, use masks of one's own.
+        """
+        blocks = tuple(Block(block.count, times * block.num_rows) for block in self.blocks)
+        return RowLayout(times * self.rows_of_each, blocks)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -200,6 +216,10 @@ class RowLayout:
         return rows, positions < self.lengths[places, None]
 
 
+def _blocks_of(num_rows: Sequence[int]) -> tuple[Block, ...]:
+    return tuple(Block(len(list(same)), rows) for rows, same in groupby(num_rows))
+
+
 @dataclass(frozen=True)
 class PackedRows:
     """The sequences of a batch, in one matrix for each kind of feature.
@@ -208,6 +228,7 @@ class PackedRows:
         features: Name to (R, channels).
         layout: Of the R rows.
         places: (B,) int64, which sequence of the layout each sample has; samples may share one.
+            (B, V) where each has several.
     """
 
     features: dict[str, Tensor]

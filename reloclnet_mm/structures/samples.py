@@ -10,7 +10,8 @@ class MomentDataSample(BaseDataElement):
     Meta information, as far as the annotation has it: ``query_id``, ``query``, ``query_type``;
     of the query's own video, or that of the moment to train on, ``video_name``, ``video_id``,
     ``source_id``, ``duration`` (seconds), ``num_clips``, ``seconds_per_clip``,
-    ``span_end``.
+    ``span_end``. Of the videos that come with a query, its own one first: ``candidate_ids`` and
+    ``candidate_clips``, lists of their ids and numbers of clips.
 
     Data fields of the truth:
 

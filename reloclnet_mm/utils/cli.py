@@ -92,8 +92,11 @@ def build_runner(cfg: Config) -> Runner:
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def run_with(cfg: Config, method: Literal['train', 'test']) -> None:
+def run_with(cfg: Config, method: Literal['train', 'test']) -> Runner:
     """Build the runner, then train or test, which builds the data sets and loops.
+
+    Returns:
+        The runner, when all is done.
 
     Raises:
         InputError: A setting or a file cannot be used, there is nothing to train, or a model with
@@ -118,3 +121,4 @@ def run_with(cfg: Config, method: Literal['train', 'test']) -> None:
         )
     with building_errors_are_input_errors(cfg):
         getattr(runner, method)()
+    return runner

@@ -46,6 +46,7 @@ _PLACES = dict(
 )
 _INSIDE = dict(
     data_preprocessor=_Place(mm.MODELS),
+    init_cfg=_Place(mm.WEIGHT_INITIALIZERS, ('override',)),
     dataset=_Place(mm.DATASETS),
     datasets=_Place(mm.DATASETS),
     reader=_Place(mm.TASK_UTILS, ('data_root',)),

@@ -12,6 +12,7 @@ TRAINING_TOLERANCE = 1e-4
 
 KINDS = {
     'model': ('relocl*.npz', 'xml*.npz'),
+    'conquer': ('conquer*.npz',),
     'bert_adam': ('bert_adam*.npz',),
     'tvr_val_metrics': ('tvr_val_metrics*.npz',),
     'didemo_val_metrics': ('didemo_val_metrics*.npz',),

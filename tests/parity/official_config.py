@@ -91,3 +91,44 @@ def feature_widths(settings: dict[str, Any]) -> dict[str, int]:
     position = 2 if 'tef' in settings['ctx_mode'] else 0
     streams = {name: width - position for name, width in stream_widths(settings).items()}
     return {**streams, 'query': settings['query_input_size']}
+
+
+def conquer_config(meta: dict[str, Any], dropout: float) -> dict[str, Any]:
+    """The config of CONQUER with the settings of a golden."""
+    bert, heads = meta['config']['bert_config'], meta['config']['moment_localization_config']
+    convolution, scoring = heads['conv_cfg_1'], meta['similarity_measure']
+    streams = dict(video=meta['visual_dim'])
+    if 'sub' in meta['ctx_mode']:
+        streams['subtitle'] = meta['text_dim']
+    videos = {}
+    if scoring == 'exclusive':
+        channels = meta['config']['video_scoring_config']['linear_1_cfg']['out_features']
+        videos = dict(
+            video_head=dict(type='reloclnet_mm.PairVideoHead', channels=channels),
+            loss_video=dict(type='reloclnet_mm.VideoChoiceLoss', loss_weight=meta['lw_video_ce']),
+        )
+    tokens = meta['config']['query_bert_config']['max_position_embeddings']
+    return dict(
+        type='reloclnet_mm.CONQUER',
+        streams=streams,
+        query_channels=meta['query_dim'],
+        embed_dims=meta['hidden_dim'],
+        num_heads=bert['num_attention_heads'],
+        feedforward_dims=bert['intermediate_size'],
+        num_clusters=meta['config']['netvlad_config']['text_cluster'],
+        scoring=scoring,
+        input_dropout=dropout,
+        dropout=dropout,
+        padding='official',
+        query_encoder=dict(type='reloclnet_mm.TokenEncoder', max_tokens=tokens),
+        context_encoder=dict(
+            type='reloclnet_mm.JointStreamEncoder', max_clips=bert['max_position_embeddings']
+        ),
+        moment_head=dict(
+            type='reloclnet_mm.PairMomentHead',
+            channels=convolution['out_channels'],
+            kernel_size=convolution['kernel_size'],
+        ),
+        loss_span=dict(type='reloclnet_mm.SpanLoss', loss_weight=meta['lw_st_ed']),
+        **videos,
+    )

@@ -16,8 +16,17 @@ from mmengine.registry import METRICS
 from reloclnet_mm.utils.cli import build_runner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny_corpus import tiny_config
+from second_stages import conquer_settings
+from tiny_corpus import tiny_config, tiny_model
 
+TWO_STAGES = dict(
+    _delete_=True,
+    type='TwoStageRetriever',
+    first_stage=tiny_model(),
+    second_stage=conquer_settings('exclusive'),
+    num_videos=2,
+    test_cfg=dict(num_videos=3, min_span=1, max_span=5, num_moments=10, span_end='inclusive'),
+)
 SETTINGS = {
     'whole': {},
     'sharded': {'test_cfg.shard_corpus': True},
@@ -27,6 +36,9 @@ SETTINGS = {
     # Torch refuses to wrap such a model for several processes.
     'whole, chance': {'model': dict(_delete_=True, type='Chance', seed=1)},
     'whole, few videos': {'model.test_cfg.num_videos': 1},
+    # Copies, for mmengine takes _delete_ out of what it merges.
+    'whole, two stages': {'model': dict(TWO_STAGES)},
+    'sharded, two stages': {'model': dict(TWO_STAGES), 'test_cfg.shard_corpus': True},
 }
 
 

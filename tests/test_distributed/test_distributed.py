@@ -81,7 +81,7 @@ def test_recalls_and_lists_are_the_same_for_any_number_of_processes(processes, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2, 3, 4])
-@pytest.mark.parametrize('setting', ['', ', nms', ', few videos'])
+@pytest.mark.parametrize('setting', ['', ', nms', ', few videos', ', two stages'])
 def test_a_corpus_spread_over_processes_has_the_lists_of_a_whole_one(
     processes, setting, of_processes
 ):

@@ -119,7 +119,7 @@ def test_the_rest_of_a_batch_passes_through():
 
 
 def test_a_sequence_longer_than_the_given_length_is_refused():
-    with pytest.raises(InputError, match='9 rows is to be padded to pad_clips_to=8; set max_clips'):
+    with pytest.raises(InputError, match='9 rows is to be padded to 8; set max_clips'):
         MomentDataPreprocessor(pad_clips_to=8)(batch())
 
 

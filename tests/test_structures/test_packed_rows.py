@@ -204,3 +204,19 @@ def test_means_are_over_the_valid_rows_of_each_sequence(slack):
         for first, length in zip(layout.first_rows, layout.lengths, strict=True)
     ]
     torch.testing.assert_close(layout.mean(rows), torch.stack(expected))
+
+
+def test_the_layout_of_chosen_sequences_is_that_of_their_rows():
+    layout = RowLayout.stack([3, 1, 2], [3, 3, 2])
+    places = torch.tensor([2, 0, 1])
+    chosen = layout.chosen(places)
+    assert chosen.blocks == (Block(1, 2), Block(2, 3))
+    assert chosen.lengths.tolist() == [2, 3, 1]
+    assert layout.rows_of(places)[0].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
+    assert len(layout.rows_of(places)[0]) == chosen.num_rows
+
+
+def test_repeated_sequences_follow_themselves_with_their_padding():
+    repeated = RowLayout.stack([3, 1, 2], [3, 3, 2]).repeated(2)
+    assert repeated.blocks == (Block(2, 6), Block(1, 4))
+    assert repeated.lengths.tolist() == [6, 6, 4]

@@ -1,4 +1,5 @@
 import argparse
+import json
 from collections import OrderedDict
 
 import numpy as np
@@ -11,8 +12,10 @@ from tool_processes import REPOSITORY, load_tool
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.official import OfficialLayout, convert_state_dict, parameter_names
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.utils.config_checks import check_settings
 
 GOLDENS = REPOSITORY / 'tests/data/goldens'
+CONQUER = sorted(GOLDENS.glob('conquer*.npz'))
 CHECKPOINTS = sorted((GOLDENS / 'e2e').glob('*.ckpt'))
 
 
@@ -218,3 +221,52 @@ def test_a_destination_that_cannot_be_written_is_named(dst, message, tmp_path, t
 def test_an_absent_checkpoint_is_named(tmp_path, tool):
     with pytest.raises(SystemExit, match=r'^error: \S+absent\.ckpt: there is no such '):
         tool.main([str(tmp_path / 'absent.ckpt'), str(tmp_path / 'b.pth')])
+
+
+def conquer_checkpoint(golden, path):
+    """A checkpoint as the authors' program writes it, from a golden."""
+    with np.load(golden) as arrays:
+        weights = {k[2:]: torch.from_numpy(arrays[k]) for k in arrays if k.startswith('w/')}
+        meta = json.loads(bytes(arrays['meta']))
+    torch.save(dict(model=weights, model_cfg=meta['config'], epoch=3), path)
+    return weights
+
+
+@pytest.mark.parametrize('golden', CONQUER, ids=lambda path: path.stem)
+def test_a_checkpoint_of_conquer_fits_the_printed_config_behind_a_first_stage(
+    golden, tmp_path, capsys, tool
+):
+    official = conquer_checkpoint(golden, tmp_path / 'model.ckpt')
+    second, first, both = (str(tmp_path / name) for name in ('second.pth', 'first.pth', 'both.pth'))
+    tool.main([str(tmp_path / 'model.ckpt'), second])
+    text = capsys.readouterr().out.partition('\n\n')[2]
+    text = text.replace("['conquer_tvr.py']", f"['{REPOSITORY}/configs/conquer_tvr.py']")
+    (tmp_path / 'config.py').write_text(text)
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    check_settings(cfg)
+    cfg.model.first_stage.update(embed_dims=16, num_heads=2)
+    model = MODELS.build({**cfg.model, '_scope_': 'reloclnet_mm'})
+    torch.save(dict(state_dict=model.first_stage.state_dict()), first)
+    load_tool('model_converters/join_stages').main([first, second, both])
+    load_checkpoint(model, both, map_location='cpu', strict=True)
+    ours = model.second_stage.state_dict()
+    assert len(ours) == len(official)
+    assert ours.keys() == convert_state_dict(official).keys()
+    assert model.second_stage.padding == 'official'
+    assert model.second_stage.scores_videos == ('exclusive' in golden.stem)
+
+
+def test_join_stages_takes_the_second_stage_of_two_and_refuses_two_as_the_first(tmp_path, capsys):
+    join = load_tool('model_converters/join_stages')
+    first, both, out = (str(tmp_path / name) for name in ('first.pth', 'both.pth', 'out.pth'))
+    one, two, three = (torch.tensor([float(i)]) for i in range(3))
+    torch.save(dict(state_dict={'x': one}), first)
+    torch.save(dict(state_dict={'first_stage.x': two, 'second_stage.y': three}), both)
+    join.main([first, both, out])
+    found = torch.load(out, weights_only=True)['state_dict']
+    assert found == {'first_stage.x': one, 'second_stage.y': three}
+    with pytest.raises(SystemExit, match='has two stages itself'):
+        join.main([both, both, out])
+    torch.save([1], first)
+    with pytest.raises(SystemExit, match='no `state_dict` of weights'):
+        join.main([first, both, out])

@@ -1,8 +1,9 @@
-"""Turn a checkpoint of the authors' ReLoCLNet or XML into one of this package.
+"""Turn a checkpoint of the authors' ReLoCLNet, XML or CONQUER into one of this package.
 
     python tools/model_converters/official_to_mm.py model.ckpt relocl_official.pth
 
-Prints the model settings that a config for the new checkpoint needs.
+Prints the model settings that a config for the new checkpoint needs. CONQUER is a second stage:
+join_stages.py puts it behind a first one.
 """
 
 import argparse
@@ -86,7 +87,14 @@ def convert(src: str) -> dict[str, Any]:
         epoch = plain(source.get('epoch'), 'epoch')
     except InputError as error:
         raise InputError(f'{src}: {error}') from error
-    return {'state_dict': state_dict, 'meta': {'official': settings, 'official_epoch': epoch}}
+    # Where the program of CONQUER predicts an end differs from the others'.
+    span_end = 'inclusive' if _is_conquer(state_dict) else 'official'
+    meta = {'official': settings, 'official_epoch': epoch, 'span_end': span_end}
+    return {'state_dict': state_dict, 'meta': meta}
+
+
+def _is_conquer(state_dict: Mapping[str, Tensor]) -> bool:
+    return 'flow.similarity.weight' in state_dict
 
 
 def plain(value: Any, name: str, depth: int = 0) -> Any:
@@ -128,6 +136,8 @@ def config_text(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]) -
         state_dict: Our names to tensors, which tell all sizes but the number of heads.
         official: The authors' settings.
     """
+    if _is_conquer(state_dict):
+        return conquer_text(conquer_settings(state_dict, official))
     settings = model_settings(state_dict, official)
     streams = ', '.join(f'{name}={width}' for name, width in settings.pop('streams').items())
     max_clips = settings['context_encoder']['max_clips']
@@ -191,6 +201,74 @@ def model_settings(state_dict: Mapping[str, Tensor], official: Mapping[str, Any]
         },
         'test_cfg': {'span_end': 'official'},
     }
+
+
+def conquer_text(settings: Mapping[str, Any]) -> str:
+    """Return the part of a config that depends on a checkpoint of CONQUER."""
+    max_clips = settings['context_encoder']['max_clips']
+    max_tokens = settings['query_encoder']['max_tokens']
+    streams = ', '.join(f'{name}={width}' for name, width in settings['streams'].items())
+    others = {name: value for name, value in settings.items() if name != 'streams'}
+    return '\n'.join(
+        [
+            "_base_ = ['conquer_tvr.py']",
+            'model = dict(',
+            '    second_stage=dict(',
+            f'        streams=dict(_delete_=True, {streams}),',
+            *(f'        {name}={value!r},' for name, value in others.items()),
+            "        padding='official',  # leave out these two: without the authors' defects",
+            f'        data_preprocessor={dict(pad_clips_to=max_clips, pad_tokens_to=max_tokens)},',
+            '    ),',
+            ')',
+            f'data = dict(max_clips={max_clips}, max_tokens={max_tokens})',
+            'train_dataloader = dict(dataset=data)',
+            *(
+                f'{name}_dataloader = dict(dataset=dict(second_stage=data))'
+                for name in ('val', 'val_corpus', 'test', 'test_corpus')
+            ),
+        ]
+    )
+
+
+def conquer_settings(
+    state_dict: Mapping[str, Tensor], official: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of CONQUER that belong to the checkpoint.
+
+    Raises:
+        InputError: The number of heads, which no tensor tells, is not among the settings.
+    """
+    heads = official.get('bert_config', {}).get('num_attention_heads')
+    if heads is None:
+        raise InputError(
+            '`model_cfg` has no `bert_config.num_attention_heads`: the number of attention heads '
+            'is unknown'
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+    embed_dims, query_channels = shapes['query_encoder.projection.linear.weight']
+    prefix, width = 'context_encoder.projections.', '.linear.weight'
+    channels, _, kernel = shapes['moment_head.start_scorer.hidden.weight']
+    settings = {
+        'streams': {
+            name.removeprefix(prefix).removesuffix(width): shape[1]
+            for name, shape in shapes.items()
+            if name.startswith(prefix) and name.endswith(width)
+        },
+        'query_channels': query_channels,
+        'embed_dims': embed_dims,
+        'num_heads': heads,
+        'feedforward_dims': shapes['query_encoder.layer.hidden.weight'][0],
+        'query_encoder': {'max_tokens': shapes['query_encoder.position.embedding.weight'][0]},
+        'context_encoder': {'max_clips': shapes['context_encoder.position.embedding.weight'][0]},
+        'moment_head': {'channels': channels, 'kernel_size': kernel},
+    }
+    if 'stream_weights.pooling.clusters' in shapes:
+        settings['num_clusters'] = shapes['stream_weights.pooling.clusters'][1]
+    if 'video_head.hidden.weight' in shapes:
+        settings['scoring'] = 'exclusive'
+        videos = {'type': 'PairVideoHead', 'channels': shapes['video_head.hidden.weight'][0]}
+        settings |= {'video_head': videos, 'loss_video': {'type': 'VideoChoiceLoss'}}
+    return settings
 
 
 if __name__ == '__main__':

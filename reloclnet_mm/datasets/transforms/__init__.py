@@ -1,5 +1,6 @@
 """Transforms, in the order in which a pipeline applies them."""
 
+from reloclnet_mm.datasets.transforms.candidates import ForEachVideo
 from reloclnet_mm.datasets.transforms.formatting import PackMomentInputs
 from reloclnet_mm.datasets.transforms.loading import (
     CountClips,
@@ -18,6 +19,7 @@ __all__ = [
     'AppendTEF',
     'CountClips',
     'CountTimedRows',
+    'ForEachVideo',
     'LoadClipFeatures',
     'LoadQueryFeatures',
     'MomentToSpan',

@@ -21,6 +21,8 @@ META_KEYS = (
     'seconds_per_clip',
     'span_end',
     'sample_idx',
+    'candidate_ids',
+    'candidate_clips',
 )
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import BaseLoop, Runner
 
 from reloclnet_mm.datasets.base import FeatureDataset
-from reloclnet_mm.datasets.transforms import AppendTEF, LoadClipFeatures
+from reloclnet_mm.datasets.reranking import RerankingDataset
+from reloclnet_mm.datasets.transforms import AppendTEF, ForEachVideo, LoadClipFeatures
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.checks import wrong_width
 from reloclnet_mm.features.rows import TEF_CHANNELS
@@ -24,8 +26,9 @@ class DataCheckHook(Hook):
     Compared are the streams, the widths of features as far as ``channels`` tells them,
     ``max_clips`` and ``max_tokens``, for which the model may have more positions, not fewer, and
     the settings of a data preprocessor that loads features itself. Of a wrapper, such as mmengine's
-    RepeatDataset, the data sets within are compared. A model without the encoders of
-    :class:`~reloclnet_mm.models.base.CorpusRetriever` is not looked at.
+    RepeatDataset, the data sets within are compared. Of a model of two stages each is compared with
+    what it gets, and first-stage lists are those of its first stage. A model without encoders of
+    its own, such as :class:`~reloclnet_mm.models.NearestClip`, is not looked at.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -35,19 +38,47 @@ class DataCheckHook(Hook):
             InputError: A size differs.
         """
         model = bare_model(runner.model)
-        if not (hasattr(model, 'context_encoder') and hasattr(model, 'query_encoder')):
-            return
         for dataset in _feature_datasets(runner):
-            difference = data_difference(model, dataset)
-            if difference:
-                raise InputError(f'{type(dataset).__name__} of {dataset.ann_file}: {difference}')
+            for stage, seen in _stages(model, dataset):
+                difference = data_difference(stage, seen)
+                if difference:
+                    raise InputError(
+                        f'{type(dataset).__name__} of {dataset.ann_file}: {difference}'
+                    )
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare first-stage lists with the first stage, whose weights are there by now.
+
+        Raises:
+            InputError: The lists are of another model.
+        """
+        first = getattr(bare_model(runner.model), 'first_stage', None)
+        for dataset in _within(runner.train_dataloader.dataset):
+            if isinstance(dataset, RerankingDataset) and first is not None:
+                dataset.full_init()
+                dataset.lists.check_model(first.checksum(), dataset.lists_file)
+
+
+def _stages(
+    model: BaseModel, dataset: FeatureDataset
+) -> Iterator[tuple[BaseModel, FeatureDataset]]:
+    """Yield the models that get samples of a data set, each with the data set as it sees it."""
+    stages = [(model, dataset)]
+    if hasattr(model, 'second_stage'):
+        other = dataset.second_stage
+        stages = [(model.second_stage, dataset if other is None else other)]
+        if not isinstance(dataset, RerankingDataset):
+            stages.append((model.first_stage, dataset))
+    for stage, seen in stages:
+        if hasattr(stage, 'context_encoder') and hasattr(stage, 'query_encoder'):
+            yield stage, seen
 
 
 def data_difference(model: BaseModel, dataset: FeatureDataset) -> str:
     """Return how the settings of a data set contradict those of a model, and what to set.
 
     Args:
-        model: A :class:`~reloclnet_mm.models.base.CorpusRetriever`.
+        model: A model, or a stage of one, with a context encoder and a query encoder.
         dataset: A data set whose samples it gets.
 
     Returns:
@@ -93,9 +124,9 @@ def _width_difference(model: BaseModel, dataset: FeatureDataset) -> str:
 
 def _widths(model: BaseModel, dataset: FeatureDataset) -> dict[str, int]:
     """Return the widths that the model gets, as far as the data set tells them."""
+    steps = list(_steps(dataset.pipeline))
     loads_clips, has_positions = (
-        any(isinstance(step, kind) for step in dataset.pipeline.transforms)
-        for kind in (LoadClipFeatures, AppendTEF)
+        any(isinstance(step, kind) for step in steps) for kind in (LoadClipFeatures, AppendTEF)
     )
     resident = _resident_settings(model)
     if resident:
@@ -106,6 +137,14 @@ def _widths(model: BaseModel, dataset: FeatureDataset) -> dict[str, int]:
         for name, channels in dataset.channels.items()
         if name == 'query' or loads_clips
     }
+
+
+def _steps(pipeline: Compose) -> Iterator[Any]:
+    """Yield the transforms of a pipeline, and those that one applies to each video."""
+    for step in pipeline.transforms:
+        yield step
+        if isinstance(step, ForEachVideo):
+            yield from _steps(step.transforms)
 
 
 def _length_difference(model: BaseModel, dataset: FeatureDataset) -> str:

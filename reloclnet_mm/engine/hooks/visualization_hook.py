@@ -171,10 +171,9 @@ def _span_probabilities(
     """Those of each query in the video that is drawn; None where another process has them."""
     model = bare_model(runner.model)
     batch = {key: data_batch[key] for key in ('inputs', 'data_samples')}
-    queries = model.encode_query(model.data_preprocessor(batch)['inputs'])
+    inputs = model.data_preprocessor(batch)['inputs']
     places = torch.tensor([corpus.corpus.place_of(shown_video(sample)) for sample in samples])
-    first = {name: x[: len(samples)] for name, x in queries.items()}
-    found = corpus.span_probabilities(first, places)
+    found = model.span_probabilities(inputs, places, corpus)
     if found is None:
         return [None] * len(samples)
     return [

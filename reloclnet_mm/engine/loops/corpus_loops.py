@@ -12,6 +12,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import LOOPS
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.staged_corpus import StagedCorpus
 from reloclnet_mm.utils.models import bare_model
 
 
@@ -106,12 +107,12 @@ class CorpusLoopMixin:
         }
         return index
 
-    def _read_corpus(self) -> EncodedCorpus | None:
+    def _read_corpus(self) -> EncodedCorpus | StagedCorpus | None:
         """Read the kept corpus; None if there is none in any process."""
         if not all(all_gather_object(Path(self.encoded_corpus).exists())):
             return None
         model = bare_model(self.runner.model)
-        encoded = EncodedCorpus.load(self.encoded_corpus, model_checksum=model.checksum())
+        encoded = model.load_corpus(self.encoded_corpus)
         found = dict(zip(encoded.video_ids.tolist(), encoded.video_names, strict=True))
         if found != self.corpus_dataloader.dataset.video_ids():
             raise InputError(
@@ -131,10 +132,10 @@ class CorpusLoopMixin:
             )
 
 
-def _exchange(encoded: EncodedCorpus) -> EncodedCorpus:
+def _exchange(encoded: EncodedCorpus | StagedCorpus) -> EncodedCorpus | StagedCorpus:
     """Join the videos of all processes."""
     shards = all_gather_object(encoded.to('cpu'))
-    return encoded if len(shards) == 1 else EncodedCorpus.merge(shards).to(encoded.device)
+    return encoded if len(shards) == 1 else encoded.merge(shards).to(encoded.device)
 
 
 @LOOPS.register_module()

@@ -5,6 +5,7 @@ from reloclnet_mm.evaluation.metrics.grounding import GroundingRecall
 from reloclnet_mm.evaluation.metrics.ranking import RankingNDCG
 from reloclnet_mm.evaluation.metrics.recall import MomentRecall, VideoRecall
 from reloclnet_mm.evaluation.metrics.submission import TVRSubmission
+from reloclnet_mm.evaluation.metrics.video_lists import VideoListCollector
 from reloclnet_mm.evaluation.metrics.windows import QVHighlightsMetric
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     'QVHighlightsMetric',
     'RankingNDCG',
     'TVRSubmission',
+    'VideoListCollector',
     'VideoRecall',
 ]

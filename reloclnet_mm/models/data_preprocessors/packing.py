@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import MODELS
-from reloclnet_mm.structures.packed_rows import PackedRows, RowLayout
+from reloclnet_mm.structures import MomentDataSample, PackedRows, RowLayout
 from reloclnet_mm.utils.checks import check_count, check_number
 
 
@@ -55,13 +55,21 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         sequences = dict(data['inputs'])
         inputs: dict[str, PackedRows] = {}
         if 'query' in sequences:
-            query = {'query': sequences.pop('query')}
-            inputs['query'] = pack(query, range(len(query['query'])), self.slack)
+            inputs['query'] = self.pack_queries(sequences.pop('query'))
         if sequences:
-            samples = data['data_samples']
-            videos = [sample.get('video_id', -1 - i) for i, sample in enumerate(samples)]
-            inputs['clips'] = pack(sequences, videos, self.slack, self.pad_clips_to)
+            inputs['clips'] = self.pack_clips(sequences, data['data_samples'])
         return {**data, 'inputs': inputs}
+
+    def pack_queries(self, tokens: list[Tensor]) -> PackedRows:
+        """Pack the tokens (T, channels) of B queries."""
+        return pack({'query': tokens}, range(len(tokens)), self.slack)
+
+    def pack_clips(
+        self, clips: dict[str, list[Tensor]], samples: Sequence[MomentDataSample]
+    ) -> PackedRows:
+        """Pack the clips (L, channels) of the videos of B samples, stream by stream."""
+        videos = [sample.get('video_id', -1 - i) for i, sample in enumerate(samples)]
+        return pack(clips, videos, self.slack, self.pad_clips_to)
 
 
 def pack(
@@ -103,8 +111,8 @@ def pack(
 def _padded_layout(lengths: list[int], pad_to: int) -> RowLayout:
     if max(lengths) > pad_to:
         raise InputError(
-            f'a sequence of {max(lengths)} rows is to be padded to pad_clips_to={pad_to}; '
-            'set max_clips of the data set to at most as many'
+            f'a sequence of {max(lengths)} rows is to be padded to {pad_to}; set max_clips and '
+            'max_tokens of the data set to at most what pad_clips_to and pad_tokens_to say'
         )
     return RowLayout.stack(lengths, [pad_to] * len(lengths))
 
