@@ -78,6 +78,7 @@ def test_the_settings_are_kept_as_plain_python(tool):
     assert meta['official']['hidden_size'] == 32
     assert meta['official']['use_hard_negative'] is True
     assert meta['official_epoch'] == 5
+    assert meta['span_end'] == 'official'
 
 
 def test_names_are_renamed_one_to_one(official):
@@ -248,7 +249,8 @@ def test_a_checkpoint_of_conquer_fits_the_printed_config_behind_a_first_stage(
     model = MODELS.build({**cfg.model, '_scope_': 'reloclnet_mm'})
     torch.save(dict(state_dict=model.first_stage.state_dict()), first)
     load_tool('model_converters/join_stages').main([first, second, both])
-    load_checkpoint(model, both, map_location='cpu', strict=True)
+    joined = load_checkpoint(model, both, map_location='cpu', strict=True)
+    assert joined['meta'] == dict(span_end='inclusive')
     ours = model.second_stage.state_dict()
     assert len(ours) == len(official)
     assert ours.keys() == convert_state_dict(official).keys()
