@@ -116,6 +116,12 @@ def test_only_measured_configs_have_results_and_none_has_weights(models):
         'nearest_clip_anet_text',
         'nearest_sentence_anet_text',
         'relocl_anet_text',
+        'relocl_anet_text_easy_negatives',
+        'relocl_anet_text_lse',
+        'relocl_anet_text_no_contrastive',
+        'relocl_anet_text_no_framecl',
+        'relocl_anet_text_no_videocl',
         'relocl_planted',
+        'xml_anet_text',
     }
     assert not any('Weights' in model for model in models.values())
