@@ -174,7 +174,7 @@ def write_qvhighlights(folder, reader):
             query='a query',
             vid=name,
             duration=DURATIONS[name],
-            relevant_windows=[times, [20.0, 24.0]],
+            relevant_windows=[times, [16.0, 20.0]],
         )
         for i, (name, times) in enumerate(QUERIES)
     ]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import Registry
+from second_stages import conquer_settings
 from tiny_corpus import (
     CHANNELS,
     FILES,
@@ -477,10 +478,12 @@ NEEDED = dict(
     QueryDataset=dict(reader={}, feature_files={}),
     CorpusDataset=dict(reader={}, feature_files={}),
     BertLinearLR=dict(optimizer=None, end=3),
+    CONQUER=conquer_settings(),
     MomentRecall=dict(task='SVMR'),
     NearestClip=dict(streams=dict(subtitle=4), moment_length=0.5),
     NearestSentence=dict(streams=dict(subtitle=4)),
     ReLoCLNet=tiny_model(),
+    RerankingDataset=dict(lists='lists', reader={}, feature_files={}),
     TVRSubmission=dict(out_file='out.json'),
     XML={name: x for name, x in tiny_model().items() if name not in ('loss_frame', 'loss_video')},
 )

@@ -141,7 +141,8 @@ def _features(
     if not streams:
         raise InputError(f'found queries {wide} wide and {widths}, expected a stream as wide')
     files = {name: files[name] for name in ('query', *streams)} | timed
-    return dict(changes, feature_files=files, channels=None, normalize=None), streams
+    settings = dict(feature_files=files, channels=None, normalize=None, second_stage=None)
+    return changes | settings, streams
 
 
 def _width(path: str, name: str, videos: set[str]) -> int:
