@@ -1,5 +1,6 @@
 """A runner with a quiet console, whose processes need no GPU."""
 
+import atexit
 import datetime
 import logging
 import os
@@ -122,6 +123,13 @@ def init_gloo(launcher: str, *, timeout: float | None = None, **dist_cfg: Any) -
     if timeout is not None:
         dist_cfg['timeout'] = datetime.timedelta(seconds=timeout)
     torch_dist.init_process_group(**{**dist_cfg, 'backend': 'gloo'})
+    # The threads of gloo must end before the interpreter does, or they can abort the program.
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
 
 
 def _is_for_the_console(record: logging.LogRecord) -> bool:
