@@ -32,6 +32,8 @@ INFERENCERS = _child(root.INFERENCERS, 'engine')
 
 DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
+# Collate functions.
+FUNCTIONS = _child(root.FUNCTIONS, 'datasets')
 # Readers of annotation.
 TASK_UTILS = _child(root.TASK_UTILS, 'datasets.readers')
 

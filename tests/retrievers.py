@@ -5,6 +5,7 @@ A new model joins by its config's name in ``CONFIGS``, one without weights in ``
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -133,7 +134,7 @@ def pair_samples(batch, spans=None):
     """Samples for training, each of a video of its own."""
     spans = spans or [[0, 0]] * batch
     return [
-        MomentDataSample(metainfo=dict(video_id=i, query_id=i), gt_span=torch.tensor(spans[i]))
+        MomentDataSample(metainfo=dict(video_id=i, query_id=i), gt_span=np.array(spans[i]))
         for i in range(batch)
     ]
 

@@ -1,5 +1,6 @@
 """A small CONQUER, by itself and behind small first stages, and batches for them."""
 
+import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 from retrievers import (
@@ -138,7 +139,7 @@ def loaded_batch(raw, candidates=CANDIDATES, queries=range(4)):
                 candidate_ids=[100 + i for i in candidates[q]],
                 candidate_clips=[CLIPS[i] for i in candidates[q]],
             ),
-            gt_span=torch.tensor(SPANS[q]),
+            gt_span=np.array(SPANS[q]),
         )
         for q in queries
     ]

@@ -1,7 +1,5 @@
 """Arithmetic of feature rows: pooling, normalizing, positions."""
 
-import itertools
-
 import numpy as np
 
 from reloclnet_mm.structures.clips import count_clips
@@ -29,9 +27,12 @@ def pool_rows(rows: np.ndarray, max_rows: int) -> np.ndarray:
         return rows
     bounds = np.round(np.arange(max_rows + 1) * length / max_rows).astype(int)
     bounds = np.minimum(bounds, length - 1)
-    return np.stack(
-        [rows[first : max(last, first + 1)].mean(0) for first, last in itertools.pairwise(bounds)]
-    )
+    sizes = np.maximum(np.diff(bounds), 1)
+    pooled = np.empty((max_rows, rows.shape[1]), rows.dtype)
+    for size in np.unique(sizes):
+        first = bounds[:-1][sizes == size]
+        pooled[sizes == size] = rows[first[:, None] + np.arange(size)].mean(1)
+    return pooled
 
 
 def resample_rows(rows: np.ndarray, duration: float, clip_length: float) -> np.ndarray:

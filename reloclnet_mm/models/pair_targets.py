@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reloclnet_mm.models.encoded_pairs import gather_rows
@@ -42,18 +44,17 @@ class PairTargets:
                 ``right_spans`` where there are further right moments.
             device: Where to put them.
         """
-        own = [sample.get('source_id', sample.get('video_id')) for sample in samples]
-        sources = torch.tensor(own, device=device)
-        right = [_right_sources(x, sources[i : i + 1]) for i, x in enumerate(samples)]
+        right = [_right_sources(sample) for sample in samples]
         spans = [sample.get('right_spans', sample.gt_span[None]) for sample in samples]
-        return cls(
-            torch.stack([sample.gt_span for sample in samples]).to(device),
-            sources,
-            torch.cat(right),
-            torch.tensor([len(x) for x in right], device=device),
-            torch.cat(spans).to(device),
-            torch.tensor([len(x) for x in spans], device=device),
+        targets = (
+            np.stack([sample.gt_span for sample in samples]),
+            np.array([_source(sample) for sample in samples]),
+            np.concatenate(right),
+            np.array([len(x) for x in right]),
+            np.concatenate(spans),
+            np.array([len(x) for x in spans]),
         )
+        return cls(*(torch.from_numpy(x).to(device) for x in targets))
 
     def gathered(self) -> 'PairTargets':
         """Join the targets of all processes, in the order of the processes."""
@@ -115,12 +116,13 @@ def _owners(counts: Tensor, total: int) -> Tensor:
     return numbers.repeat_interleave(counts, output_size=total)
 
 
-def _right_sources(sample: MomentDataSample, own: Tensor) -> Tensor:
+def _source(sample: MomentDataSample) -> int:
+    return sample.get('source_id', sample.get('video_id'))
+
+
+def _right_sources(sample: MomentDataSample) -> NDArray[np.int64]:
     if 'gt' not in sample:
-        return own
-    ids = sample.gt.get('source_ids', sample.gt.get('video_ids')).to(own.device)
-    if 'relevance' not in sample.gt:
-        return ids
-    # A moment of relevance 0 is not right. The pair's own recording takes its place, so that the
-    # number of entries is known without waiting for the device.
-    return torch.where(sample.gt.relevance.to(own.device) > 0, ids, own)
+        return np.array([_source(sample)])
+    ids = np.asarray(sample.gt.get('source_ids', sample.gt.get('video_ids')))
+    # A moment of relevance 0 is not right.
+    return ids[np.asarray(sample.gt.relevance) > 0] if 'relevance' in sample.gt else ids

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -146,7 +147,7 @@ class SecondStage(EncodingModel):
             data_samples: B samples with ``gt_span``, clips of the own video.
         """
         scores = self.score_batch(inputs)
-        spans = torch.stack([sample.gt_span for sample in data_samples])
+        spans = torch.from_numpy(np.stack([sample.gt_span for sample in data_samples]))
         with torch.autocast(scores.start_logits.device.type, enabled=False):
             # One softmax over the clips of all videos. Those of the own one come first, so that
             # their numbers stay what they are.

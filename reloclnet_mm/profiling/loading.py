@@ -5,10 +5,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
+from reloclnet_mm.datasets import join_rows
 from reloclnet_mm.features.packed_writer import write_packed
 from reloclnet_mm.models.data_preprocessors.packing import MomentDataPreprocessor
 from reloclnet_mm.profiling.harness import Subject, Workload
@@ -76,9 +77,7 @@ def write_files(folder: Path, num_videos: int, channels: int) -> dict[str, Path]
 def batches(path: Path, channels: int, num_videos: int, batch_size: int, workers: int) -> Workload:
     """Prepare taking the next batch from a dataloader and packing it for the model."""
     dataset = _Clips(path, channels, num_videos, num_samples=batch_size * 1000)
-    loader = DataLoader(
-        dataset, batch_size, num_workers=workers, collate_fn=pseudo_collate, shuffle=False
-    )
+    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=join_rows)
     preprocessor = MomentDataPreprocessor()
     iterator: Iterator[dict] = iter(loader)
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -75,7 +76,7 @@ def random_batch(model: Config, batch_size: int, mean_clips: float) -> dict:
             for name, width, lengths in widths
         },
         data_samples=[
-            MomentDataSample(metainfo=dict(video_id=i), gt_span=torch.tensor([0, rows - 1]))
+            MomentDataSample(metainfo=dict(video_id=i), gt_span=np.array([0, rows - 1]))
             for i, rows in enumerate(clips)
         ],
     )

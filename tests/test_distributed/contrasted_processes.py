@@ -7,6 +7,7 @@ writes both.
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.model import MMDistributedDataParallel
@@ -40,10 +41,10 @@ def batch(samples):
         for name in ('video', 'subtitle'):
             shape = (CLIPS[VIDEOS[i]], CHANNELS[name] + 2)
             inputs[name].append(torch.randn(shape, generator=of_video))
-        sample = MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=torch.tensor(SPANS[i]))
-        sample.gt = InstanceData(video_ids=torch.tensor([VIDEOS[i], *ALSO_RIGHT[i]]))
+        sample = MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=np.array(SPANS[i]))
+        sample.gt = InstanceData(video_ids=np.array([VIDEOS[i], *ALSO_RIGHT[i]]))
         if i in ALSO_IN_OWN:
-            sample.right_spans = torch.tensor([SPANS[i], ALSO_IN_OWN[i]])
+            sample.right_spans = np.array([SPANS[i], ALSO_IN_OWN[i]])
         data_samples.append(sample)
     return dict(inputs=inputs, data_samples=data_samples)
 

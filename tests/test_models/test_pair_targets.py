@@ -1,5 +1,8 @@
 """What is right for the queries of a batch, against naive loops."""
 
+from dataclasses import fields
+
+import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -40,14 +43,14 @@ def test_clips_of_all_right_moments_of_a_pair():
 
 
 def sample(span, video_id, *, right=(), spans=None, **meta):
-    found = MomentDataSample(metainfo=dict(video_id=video_id, **meta), gt_span=torch.tensor(span))
+    found = MomentDataSample(metainfo=dict(video_id=video_id, **meta), gt_span=np.array(span))
     if right:
-        ids = torch.tensor(right)
+        ids = np.array(right)
         found.gt = InstanceData(video_ids=ids)
         if 'source_id' in meta:
             found.gt.source_ids = 10 * ids
     if spans:
-        found.right_spans = torch.tensor(spans)
+        found.right_spans = np.array(spans)
     return found
 
 
@@ -71,9 +74,18 @@ def test_targets_are_collected_from_samples_with_and_without_further_answers():
 def test_videos_of_moments_that_are_not_relevant_are_wrong():
     samples = [sample([0, 0], 4, right=[4, 2]), sample([0, 0], 2)]
     for relevance, expected in (([3.0, 0.0], False), ([3.0, 1.0], True)):
-        samples[0].gt.relevance = torch.tensor(relevance)
+        samples[0].gt.relevance = np.array(relevance)
         found = PairTargets.of(samples, torch.device('cpu')).right_videos
         assert found.tolist() == [[True, expected], [False, True]]
+
+
+def test_truth_may_be_tensors():
+    whole = sample([1, 2], 3, right=[3, 5], spans=[[1, 2], [4, 4]])
+    tensors = whole.to_tensor()
+    tensors.gt.relevance, whole.gt.relevance = torch.tensor([2, 0]), np.array([2, 0])
+    found, expected = (PairTargets.of([x], torch.device('cpu')) for x in (tensors, whole))
+    for field in fields(PairTargets):
+        assert torch.equal(getattr(found, field.name), getattr(expected, field.name))
 
 
 def test_videos_without_a_recording_are_told_apart_by_their_ids():

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -39,7 +40,7 @@ def test_queries_of_one_video_are_no_negatives_of_each_other_where_asked(other_p
     raw = raw_inputs(2, clips=CLIPS, tokens=TOKENS)
     samples = [MomentDataSample(metainfo=dict(video_id=3)) for _ in range(2)]
     for sample in samples:
-        sample.gt_span = torch.tensor([0, 1])
+        sample.gt_span = np.array([0, 1])
     sequences = sequences_of(raw, range(2))
     for name in BOTH:
         sequences[name] = [sequences[name][0]] * 2

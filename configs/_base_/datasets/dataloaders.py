@@ -25,7 +25,8 @@ corpus_pipeline = [
     dict(type='PackMomentInputs'),
 ]
 
-loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+collate_fn = dict(type='reloclnet_mm.join_rows')
+loading = dict(num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=collate_fn)
 in_order = dict(type='DefaultSampler', shuffle=False)
 
 train_dataloader = dict(
@@ -42,6 +43,7 @@ val_dataloader = dict(
 )
 val_corpus_dataloader = dict(
     num_workers=num_workers,
+    collate_fn=collate_fn,
     batch_size=100,
     sampler=in_order,
     dataset=dict(type='CorpusDataset', pipeline=corpus_pipeline, test_mode=True),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import InstanceData
@@ -45,11 +46,9 @@ class PackMomentInputs(BaseTransform):
             metainfo={key: results[key] for key in META_KEYS if key in results}
         )
         if 'gt' in results:
-            sample.gt = InstanceData(
-                **{name: torch.as_tensor(values) for name, values in results['gt'].items()}
-            )
+            sample.gt = InstanceData(**results['gt'])
         for name in ('gt_span', 'right_spans'):
             if name in results:
-                setattr(sample, name, torch.tensor(results[name]))
+                setattr(sample, name, np.array(results[name], np.int64))
         inputs = {name: torch.from_numpy(rows).float() for name, rows in features.items()}
         return dict(inputs=inputs, data_samples=sample)

@@ -37,7 +37,7 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         self.pad_clips_to = pad_clips_to
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Pack what the pipelines loaded; other entries pass through.
+        """Pack what the pipelines loaded; other entries stay where they are.
 
         Args:
             data: ``inputs`` holds lists of (rows, channels) float tensors by name: ``query`` and
@@ -48,10 +48,10 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
             ``inputs`` with ``query`` and ``clips``, each where present, as
             :class:`~reloclnet_mm.structures.packed_rows.PackedRows`; the rest as it came.
         """
-        return self.pack_inputs(self.cast_data(data))
+        return self.pack_inputs({**data, 'inputs': self.cast_data(data['inputs'])})
 
     def pack_inputs(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Do what :meth:`forward` does with data that is on the model's device."""
+        """Do what :meth:`forward` does with inputs that are on the model's device."""
         sequences = dict(data['inputs'])
         inputs: dict[str, PackedRows] = {}
         if 'query' in sequences:

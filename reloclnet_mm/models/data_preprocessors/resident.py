@@ -43,7 +43,7 @@ class ResidentDataPreprocessor(MomentDataPreprocessor):
     not.
 
     The features are loaded at the first batch, in the type of the file (h5: float32), with long
-    videos pooled. Data samples are not moved.
+    videos pooled.
 
     Args:
         feature_files: ``query`` and stream names to packed stores or h5 files, below
