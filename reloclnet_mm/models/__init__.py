@@ -11,24 +11,30 @@ from reloclnet_mm.models.data_preprocessors import (
 )
 from reloclnet_mm.models.encoders import ContextEncoder, QueryEncoder
 from reloclnet_mm.models.losses import (
+    BatchSoftmaxLoss,
     FrameContrastiveLoss,
     RankingLoss,
     SpanLoss,
+    SpanMapLoss,
     VideoChoiceLoss,
     VideoContrastiveLoss,
 )
 from reloclnet_mm.models.nearest import NearestClip, NearestSentence
 from reloclnet_mm.models.pair_encoders import JointStreamEncoder, TokenEncoder
 from reloclnet_mm.models.pair_heads import PairMomentHead, PairVideoHead
+from reloclnet_mm.models.relocl_plus import ReLoCLNetPlus
 from reloclnet_mm.models.reloclnet import ReLoCLNet
+from reloclnet_mm.models.residual_encoders import ResidualContextEncoder, ResidualQueryEncoder
 from reloclnet_mm.models.second_stage import SecondStage
 from reloclnet_mm.models.span_heads import MergedSpanHead, StreamSpanHead
+from reloclnet_mm.models.span_maps import SpanMapHead
 from reloclnet_mm.models.two_stage import TwoStageRetriever
 from reloclnet_mm.models.xml import XML
 
 __all__ = [
     'CONQUER',
     'XML',
+    'BatchSoftmaxLoss',
     'Chance',
     'ContextEncoder',
     'CorpusModel',
@@ -45,9 +51,14 @@ __all__ = [
     'QueryEncoder',
     'RankingLoss',
     'ReLoCLNet',
+    'ReLoCLNetPlus',
     'ResidentDataPreprocessor',
+    'ResidualContextEncoder',
+    'ResidualQueryEncoder',
     'SecondStage',
     'SpanLoss',
+    'SpanMapHead',
+    'SpanMapLoss',
     'StreamSpanHead',
     'TokenEncoder',
     'TwoStageRetriever',

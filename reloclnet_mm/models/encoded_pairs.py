@@ -19,7 +19,7 @@ class EncodedPairs:
     """A batch of B queries and their own videos, encoded.
 
     Attributes:
-        queries: Stream name to (B, d).
+        queries: Stream name to (B, d), and what else the model encodes of a query.
         rows: Name of a row set to stream name to (R, d), float32; see
             :meth:`~reloclnet_mm.models.base.CorpusRetriever.encode_context`.
         layout: Layout of the R rows of clips.
@@ -42,7 +42,8 @@ def gather_pairs(pairs: EncodedPairs) -> EncodedPairs:
         pairs: The batch of this process.
     """
     names = list(pairs.queries)
-    queries = gather_rows(torch.cat(list(pairs.queries.values()), 1)).chunk(len(names), 1)
+    widths = [x.shape[1] for x in pairs.queries.values()]
+    queries = gather_rows(torch.cat(list(pairs.queries.values()), 1)).split(widths, 1)
     layouts = all_gather_object(pairs.layout.to('cpu'))
     first = sum(len(layout) for layout in layouts[: get_rank()])
     return EncodedPairs(

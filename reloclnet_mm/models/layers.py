@@ -311,3 +311,50 @@ class ProjectedLayer(nn.Module):
     def forward(self, x: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
         """(R, in_channels) to (R, d); arguments as of :class:`MultiHeadAttention`."""
         return self.layer(self.projection(x), layout, masks)
+
+
+class PreNormLayer(nn.Module):
+    """A convolution over neighbouring rows, self-attention and a feed-forward part.
+
+    Each is added to what it reads, behind a LayerNorm, so that rows can stay nearly as they are.
+
+    Args:
+        embed_dims: Width of the model.
+        num_heads: Heads.
+        dropout: Probability.
+        kernel_size: Rows that the convolution sees, odd; 0: no convolution.
+    """
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, dropout: float, kernel_size: int = 0
+    ) -> None:
+        super().__init__()
+        self.convolution = None
+        if kernel_size:
+            self.convolution_norm = nn.LayerNorm(embed_dims)
+            self.convolution = nn.Conv1d(
+                embed_dims, embed_dims, kernel_size, padding=kernel_size // 2, groups=embed_dims
+            )
+        self.attention_norm = nn.LayerNorm(embed_dims)
+        self.attention = MultiHeadAttention(embed_dims, num_heads, dropout)
+        self.attention_output = nn.Linear(embed_dims, embed_dims)
+        self.norm = nn.LayerNorm(embed_dims)
+        self.hidden = nn.Linear(embed_dims, 2 * embed_dims)
+        self.output = nn.Linear(2 * embed_dims, embed_dims)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, layout: RowLayout, masks: AttentionMasks) -> Tensor:
+        """(R, d) to (R, d); arguments as of :class:`MultiHeadAttention`."""
+        if self.convolution is not None:
+            x = self.dropout(self._convolve(self.convolution_norm(x), layout), x)
+        y = self.attention_norm(x)
+        x = self.dropout(self.attention_output(self.attention(y, y, layout, masks)), x)
+        return self.dropout(self.output(F.gelu(self.hidden(self.norm(x)))), x)
+
+    def _convolve(self, x: Tensor, layout: RowLayout) -> Tensor:
+        convolved = []
+        for block, mask in zip(layout.split(x), layout.masks, strict=True):
+            if mask is not None:
+                block = block.masked_fill(~mask[..., None], 0)
+            convolved.append(self.convolution(block.transpose(1, 2)).transpose(1, 2))
+        return layout.join(convolved)

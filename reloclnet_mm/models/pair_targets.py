@@ -26,6 +26,7 @@ class PairTargets:
         source_counts: (B,) int64, how many of them each query has.
         right_spans: (M, 2) int64, clips of the right moments in each pair's video, pair after pair.
         span_counts: (B,) int64, how many of them each pair has.
+        moments: (B, 2) float64, begin and end of each pair's moment, in clips.
     """
 
     spans: Tensor
@@ -34,13 +35,15 @@ class PairTargets:
     source_counts: Tensor
     right_spans: Tensor
     span_counts: Tensor
+    moments: Tensor
 
     @classmethod
     def of(cls, samples: Sequence[MomentDataSample], device: torch.device) -> 'PairTargets':
         """Collect the targets of a batch.
 
         Args:
-            samples: Each with ``gt_span`` and ``source_id`` or ``video_id``; ``gt`` and
+            samples: Each with ``gt_span``, ``gt_moment`` (without it the moment is that of whole
+                clips) and ``source_id`` or ``video_id``; ``gt`` and
                 ``right_spans`` where there are further right moments.
             device: Where to put them.
         """
@@ -53,6 +56,7 @@ class PairTargets:
             np.array([len(x) for x in right]),
             np.concatenate(spans),
             np.array([len(x) for x in spans]),
+            np.stack([_moment(sample) for sample in samples]),
         )
         return cls(*(torch.from_numpy(x).to(device) for x in targets))
 
@@ -126,3 +130,9 @@ def _right_sources(sample: MomentDataSample) -> NDArray[np.int64]:
     ids = np.asarray(sample.gt.get('source_ids', sample.gt.get('video_ids')))
     # A moment of relevance 0 is not right.
     return ids[np.asarray(sample.gt.relevance) > 0] if 'relevance' in sample.gt else ids
+
+
+def _moment(sample: MomentDataSample) -> np.ndarray:
+    if 'gt_moment' in sample:
+        return sample.gt_moment
+    return sample.gt_span + np.array([0.0, 1.0])

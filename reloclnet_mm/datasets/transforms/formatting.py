@@ -50,5 +50,7 @@ class PackMomentInputs(BaseTransform):
         for name in ('gt_span', 'right_spans'):
             if name in results:
                 setattr(sample, name, np.array(results[name], np.int64))
+        if 'gt_moment' in results:
+            sample.gt_moment = np.array(results['gt_moment'], np.float64)
         inputs = {name: torch.from_numpy(rows).float() for name, rows in features.items()}
         return dict(inputs=inputs, data_samples=sample)

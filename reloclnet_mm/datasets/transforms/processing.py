@@ -15,6 +15,7 @@ from reloclnet_mm.structures.clips import (
     SPAN_ENDS,
     SpanEnd,
     goes_with_duration,
+    in_clips,
     moment_to_span,
 )
 from reloclnet_mm.utils.checks import check_choice
@@ -210,7 +211,8 @@ class MomentToSpan(BaseTransform):
 
     Required keys: ``gt``, ``video_id``, ``seconds_per_clip``, ``num_clips``; used where present:
     ``target``, the place of the moment in ``gt``. Without it the first in the video is taken.
-    Added: ``gt_span``, and ``right_spans``, those of all right moments in the video; ``span_end``.
+    Added: ``gt_span``; ``gt_moment``, its begin and end in clips; ``right_spans``, those of all
+    right moments in the video; ``span_end``.
 
     Args:
         span_end: See :data:`~reloclnet_mm.structures.clips.SpanEnd`; that of ``model.test_cfg``.
@@ -242,7 +244,9 @@ class MomentToSpan(BaseTransform):
             )
         clips = results['seconds_per_clip'], results['num_clips'], self.span_end
         spans = {i: moment_to_span(gt['moments'][i], *clips) for i in own.tolist()}
-        results['gt_span'] = spans[results.get('target', own[0])]
+        target = results.get('target', own[0])
+        results['gt_span'] = spans[target]
+        results['gt_moment'] = in_clips(gt['moments'][target], results['seconds_per_clip'])
         results['right_spans'] = list(spans.values())
         results['span_end'] = self.span_end
         return results

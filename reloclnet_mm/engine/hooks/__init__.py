@@ -8,6 +8,7 @@ from reloclnet_mm.engine.hooks.data_check import DataCheckHook
 from reloclnet_mm.engine.hooks.early_stopping import EarlyStoppingHook
 from reloclnet_mm.engine.hooks.finite_loss import FiniteLossHook
 from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
+from reloclnet_mm.engine.hooks.moment_lengths import MomentLengthHook
 from reloclnet_mm.engine.hooks.progress_log import ProgressLoggerHook
 from reloclnet_mm.engine.hooks.recall_table import RecallTableHook
 from reloclnet_mm.engine.hooks.visualization_hook import MomentVisualizationHook
@@ -21,6 +22,7 @@ __all__ = [
     'EarlyStoppingHook',
     'FiniteLossHook',
     'HardNegativeHook',
+    'MomentLengthHook',
     'MomentVisualizationHook',
     'ProgressLoggerHook',
     'RecallTableHook',

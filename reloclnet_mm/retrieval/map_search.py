@@ -1,0 +1,145 @@
+"""The best moments in videos by a distribution over their spans.
+
+Letters of shapes: Q queries, V videos searched for each, P pairs of the two, L clips, S spans, d
+width, K best moments.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reloclnet_mm.retrieval.moment_search import (
+    RankedMoments,
+    SpanRange,
+    VideoPairs,
+    sort_by_video,
+)
+from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.span_grid import hit_matrix, span_grid
+
+# IoUs at which benchmarks count an answer as right.
+_THRESHOLDS = (0.5, 0.7)
+
+
+class SpanScorer(Protocol):
+    """What computes the logits of spans."""
+
+    def __call__(
+        self,
+        queries: Mapping[str, Tensor],
+        clips: Mapping[str, Mapping[str, Tensor]],
+        lengths: Tensor,
+        grid: Tensor,
+        min_clips: int,
+    ) -> Tensor:
+        """Compute (P, S); see :meth:`~reloclnet_mm.models.ReLoCLNetPlus.score_spans`."""
+
+
+class MapSearch:
+    """Answers with the spans that are most probably right.
+
+    The score of a span is the probability that the moment overlaps it by an IoU of 0.5, and of 0.7,
+    mean over the two: the sum of the probabilities of all spans that do. The most probable span
+    alone is often at the edge of those that are probable, and this one is in their middle.
+
+    Args:
+        corpus: The encoded videos, with ``retrieval`` and ``localization`` rows.
+        score_spans: Computes the logits of spans.
+        num_videos: In how many of a query's best videos moments are searched for.
+        spans: Which spans may be answered.
+    """
+
+    def __init__(
+        self,
+        corpus: EncodedCorpus,
+        score_spans: SpanScorer,
+        num_videos: int,
+        min_clips: int,
+        max_clips: int,
+    ) -> None:
+        self.layout = corpus.layout
+        self.rows = corpus.rows
+        self.score_spans = score_spans
+        self.num_videos = num_videos
+        self.min_clips = min_clips
+        length = int(self.layout.lengths.max())
+        self.grid = span_grid(length, min_clips, max_clips).to(corpus.device)
+        self.hits = hit_matrix(self.grid, _THRESHOLDS)
+
+    @torch.no_grad()
+    def rank(
+        self, queries: Mapping[str, Tensor], places: Tensor, weights: Tensor, spans: SpanRange
+    ) -> RankedMoments:
+        """Rank the moments of some videos of each query together, by weight · score.
+
+        Args:
+            queries: Name to (Q, d), as the model encodes them.
+            places: (Q, V) int64, videos of the corpus, the best first.
+            weights: (Q, V), the weight of each video; below 0: none of its moments is wanted.
+            spans: How many moments.
+        """
+        places, weights = places[:, : self.num_videos], weights[:, : self.num_videos]
+        scores = weights.new_full((*places.shape, len(self.grid)), -1)
+        for pairs, columns in sort_by_video(places, weights >= 0, _PAIRS_AT_ONCE):
+            probabilities = self._probabilities(queries, pairs)
+            found = probabilities @ self.hits * weights[pairs.queries, columns, None]
+            scores[pairs.queries, columns] = found.masked_fill(probabilities == 0, -1)
+        ranked = RankedMoments.none(len(places), spans.num_moments, places.device)
+        best, chosen = scores.flatten(1).topk(min(spans.num_moments, scores[0].numel()), dim=1)
+        count = best.shape[1]
+        ranked.scores[:, :count] = best
+        ranked.places[:, :count] = places.gather(1, chosen // len(self.grid))
+        ranked.spans[:, :count] = self.grid[chosen % len(self.grid)].double()
+        return ranked
+
+    def rank_in_one_video(
+        self, queries: Mapping[str, Tensor], places: Tensor, spans: SpanRange
+    ) -> RankedMoments:
+        """Rank the moments of one video of each query (SVMR).
+
+        Args:
+            queries: Name to (Q, d), as the model encodes them.
+            places: (Q,) int64, the video of each.
+            spans: How many moments.
+        """
+        weights = torch.ones(len(places), 1, device=places.device)
+        return self.rank(queries, places[:, None], weights, spans)
+
+    @torch.no_grad()
+    def span_probabilities(
+        self, queries: Mapping[str, Tensor], places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the probabilities that the moment begins, and ends, with each clip of a video.
+
+        Args:
+            queries: Name to (Q, d), as the model encodes them.
+            places: (Q,) int64, the video of each.
+
+        Returns:
+            p_st (Q, L), p_ed (Q, L) and the mask (Q, L) of valid clips.
+        """
+        pairs = VideoPairs(torch.arange(len(places), device=places.device), places)
+        found = self._probabilities(queries, pairs)
+        lengths = self.layout.lengths[places]
+        clips = torch.arange(int(lengths.max()), device=places.device)
+        start, end = found.new_zeros(2, len(places), int(self.layout.lengths.max()))
+        start.index_add_(1, self.grid[:, 0], found)
+        end.index_add_(1, self.grid[:, 1] - 1, found)
+        return start[:, : len(clips)], end[:, : len(clips)], clips < lengths[:, None]
+
+    def _probabilities(self, queries: Mapping[str, Tensor], pairs: VideoPairs) -> Tensor:
+        """Compute the probabilities (P, S) of all spans."""
+        rows, _ = self.layout.pad(pairs.videos, int(self.layout.lengths.max()))
+        clips = {
+            use: {name: x[rows] for name, x in streams.items()}
+            for use, streams in self.rows.items()
+        }
+        asked = {name: x[pairs.queries] for name, x in queries.items()}
+        lengths = self.layout.lengths[pairs.videos]
+        return self.score_spans(asked, clips, lengths, self.grid, self.min_clips).softmax(1)
+
+
+# What is computed of so many pairs of a query and a video fits into the memory of small machines.
+_PAIRS_AT_ONCE = 512
