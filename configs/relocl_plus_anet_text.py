@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='LoadQueryFeatures'),
     dict(type='LoadClipFeatures'),
     dict(type='PoolClips'),
-    dict(type='MomentToSpan', span_end='inclusive'),
+    dict(type='MomentToSpan'),
     dict(type='PackMomentInputs'),
 ]
 

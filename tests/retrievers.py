@@ -15,7 +15,9 @@ from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
 
 FOLDER = Path(__file__).parents[1] / 'configs'
-CONFIGS = ('relocl_tvr.py', 'xml_tvr.py', 'xml_anet_text.py')
+CONFIGS = ('relocl_tvr.py', 'xml_tvr.py', 'xml_anet_text.py', 'relocl_plus_anet_text.py')
+# Those that predict start and end apart, and imitate the authors' padding.
+START_AND_END = CONFIGS[:3]
 UNTRAINED = (
     'nearest_clip_anet_text.py',
     'nearest_clip_tvr.py',
@@ -67,9 +69,10 @@ def small_model(config, *, streams=BOTH, max_tokens=9, max_clips=12, **changes):
         embed_dims=16,
         num_heads=2,
         query_encoder=dict(max_tokens=max_tokens),
-        context_encoder=dict(max_clips=max_clips),
         test_cfg=dict(num_videos=3, alpha=20.0, min_span=1, max_span=5, num_moments=10),
     )
+    if cfg.model.context_encoder.type == 'ContextEncoder':
+        small['context_encoder'] = dict(max_clips=max_clips)
     cfg.merge_from_dict(dict(model=small))
     cfg.merge_from_dict(dict(model=changes))
     return cfg.model

@@ -199,7 +199,9 @@ class CorpusRetriever(CorpusModel):
 
     def retrieval_scores(self, pairs: EncodedPairs) -> Tensor:
         """Compute s of each query and the video of each query, (B, B)."""
-        scores = video_scores(pairs.queries, pairs.rows['retrieval'], pairs.layout)
+        clips = pairs.rows['retrieval']
+        queries = {name: pairs.queries[name] for name in clips}
+        scores = video_scores(queries, clips, pairs.layout)
         return scores[:, pairs.places]
 
     def paired_logits(self, pairs: EncodedPairs) -> tuple[Tensor, Tensor]:

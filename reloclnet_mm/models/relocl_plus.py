@@ -11,10 +11,9 @@ from reloclnet_mm.models.encoded_pairs import EncodedPairs
 from reloclnet_mm.models.pair_targets import PairTargets
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.retrieval.map_search import MapSearch
-from reloclnet_mm.retrieval.similarity import video_scores
-from reloclnet_mm.structures import EncodedCorpus, PackedRows
+from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
 from reloclnet_mm.structures.corpus import RowSets
-from reloclnet_mm.structures.span_grid import span_grid
+from reloclnet_mm.structures.span_grid import span_grid, start_and_end
 from reloclnet_mm.utils.checks import check_count
 
 _INIT = dict(type='Normal', layer=['Linear', 'Embedding', 'Conv1d'], std=0.04, bias=0.0)
@@ -102,10 +101,9 @@ class ReLoCLNetPlus(CorpusRetriever):
 
     def losses(self, pairs: EncodedPairs, targets: PairTargets) -> dict[str, Tensor]:
         """Compute the ranking and span losses of an encoded batch."""
-        scores = self._scores_of_videos(pairs)
-        right = torch.zeros_like(scores, dtype=torch.bool)
-        right[:, pairs.places] = targets.right_videos
-        by_query, by_video = self.loss_ranking(scores, right, pairs.places)
+        by_query, by_video = self.loss_ranking(
+            self.retrieval_scores(pairs), targets.right_videos, targets.sources
+        )
         logits, grid = self._own_logits(pairs)
         return dict(
             loss_rank_query=by_query,
@@ -113,16 +111,24 @@ class ReLoCLNetPlus(CorpusRetriever):
             loss_span=self.loss_span(logits, grid, targets.moments),
         )
 
+    def _check_targets(self, sample: MomentDataSample) -> None:
+        """Accept targets of any ``span_end``: the moment itself is learned from, not clips."""
+
     @property
     def _span_sizes(self) -> tuple[int, int]:
         """Least and largest number of clips of a span."""
         return self.ranking.min_span, self.ranking.max_span - 1
 
-    def _scores_of_videos(self, pairs: EncodedPairs) -> Tensor:
-        """Compute s of each query and each of the N videos, (B, N)."""
-        rows = pairs.rows['retrieval']
-        queries = {name: pairs.queries[name] for name in rows}
-        return video_scores(queries, rows, pairs.layout)
+    def paired_logits(self, pairs: EncodedPairs) -> tuple[Tensor, Tensor]:
+        """Compute the log probabilities (B, L) that each query's moment begins, and ends, there."""
+        logits, grid = self._own_logits(pairs)
+        _, mask = pairs.layout.pad(pairs.places)
+        least = torch.finfo(logits.dtype).min
+        start, end = (
+            x.log().masked_fill(~mask, least)
+            for x in start_and_end(logits.softmax(1), grid, mask.shape[1])
+        )
+        return start, end
 
     def _own_logits(self, pairs: EncodedPairs) -> tuple[Tensor, Tensor]:
         """Compute the logits (B, S) of each query in its own video, and the grid (S, 2)."""
@@ -134,10 +140,3 @@ class ReLoCLNetPlus(CorpusRetriever):
         grid = span_grid(rows.shape[1], *self._span_sizes).to(rows.device)
         lengths = pairs.layout.lengths[pairs.places]
         return self.score_spans(pairs.queries, clips, lengths, grid, self._span_sizes[0]), grid
-
-    def _tensors(self, inputs: dict[str, PackedRows]) -> dict[str, Tensor]:
-        """Compute the outputs of queries beside their own videos, for mode ``tensor``."""
-        pairs = self.encode_pair(inputs)
-        logits, grid = self._own_logits(pairs)
-        scores = self._scores_of_videos(pairs)[:, pairs.places]
-        return dict(video_scores=scores, span_logits=logits, spans=grid)

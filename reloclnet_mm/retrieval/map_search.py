@@ -17,7 +17,7 @@ from reloclnet_mm.retrieval.moment_search import (
     sort_by_video,
 )
 from reloclnet_mm.structures import EncodedCorpus
-from reloclnet_mm.structures.span_grid import hit_matrix, span_grid
+from reloclnet_mm.structures.span_grid import hit_matrix, span_grid, start_and_end
 
 # IoUs at which benchmarks count an answer as right.
 _THRESHOLDS = (0.5, 0.7)
@@ -48,7 +48,8 @@ class MapSearch:
         corpus: The encoded videos, with ``retrieval`` and ``localization`` rows.
         score_spans: Computes the logits of spans.
         num_videos: In how many of a query's best videos moments are searched for.
-        spans: Which spans may be answered.
+        min_clips: Least length of a span.
+        max_clips: Largest length of a span.
     """
 
     def __init__(
@@ -123,11 +124,9 @@ class MapSearch:
         pairs = VideoPairs(torch.arange(len(places), device=places.device), places)
         found = self._probabilities(queries, pairs)
         lengths = self.layout.lengths[places]
-        clips = torch.arange(int(lengths.max()), device=places.device)
-        start, end = found.new_zeros(2, len(places), int(self.layout.lengths.max()))
-        start.index_add_(1, self.grid[:, 0], found)
-        end.index_add_(1, self.grid[:, 1] - 1, found)
-        return start[:, : len(clips)], end[:, : len(clips)], clips < lengths[:, None]
+        clips = torch.arange(int(self.layout.lengths.max()), device=places.device)
+        start, end = start_and_end(found, self.grid, len(clips))
+        return start, end, clips < lengths[:, None]
 
     def _probabilities(self, queries: Mapping[str, Tensor], pairs: VideoPairs) -> Tensor:
         """Compute the probabilities (P, S) of all spans."""

@@ -128,6 +128,7 @@ class CorpusIndex(Shard):
             options: How many, how long.
         """
         names, own_videos = list(queries), own_videos.to(self.device)
+        widths = [x.shape[1] for x in queries.values()]
         joined = torch.cat(list(queries.values()), 1)
         everyone, mine = self.gather_queries(joined)
         own, _ = self.gather_queries(own_videos[:, None])
@@ -135,7 +136,7 @@ class CorpusIndex(Shard):
         for block, own_block in zip(
             everyone.split(_QUERIES_AT_ONCE), own[:, 0].split(_QUERIES_AT_ONCE), strict=True
         ):
-            part = dict(zip(names, block.chunk(len(names), 1), strict=True))
+            part = dict(zip(names, block.split(widths, 1), strict=True))
             found.append(self._rank_block(part, own_block, options))
         scores, places, moments, own_moments = zip(*found, strict=True)
         known = own_videos >= 0

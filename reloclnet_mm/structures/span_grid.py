@@ -43,6 +43,22 @@ def valid_spans(grid: Tensor, lengths: Tensor, min_clips: int) -> Tensor:
     return (end <= lengths[:, None]) & ~shorter
 
 
+def start_and_end(probabilities: Tensor, grid: Tensor, num_clips: int) -> tuple[Tensor, Tensor]:
+    """Sum the probabilities of spans by their first clip, and by their last.
+
+    Args:
+        probabilities: (P, S).
+        grid: (S, 2) int64.
+        num_clips: L.
+
+    Returns:
+        Two (P, L).
+    """
+    start, end = probabilities.new_zeros(2, len(probabilities), num_clips)
+    start = start.index_add(1, grid[:, 0], probabilities)
+    return start, end.index_add(1, grid[:, 1] - 1, probabilities)
+
+
 def span_iou(a: Tensor, b: Tensor) -> Tensor:
     """Compute the intersection over union of spans, (A, B).
 

@@ -15,8 +15,8 @@ class BatchSoftmaxLoss(nn.Module):
     """Ask a query to choose its video among all of the batch, and a video its queries.
 
     The InfoNCE loss (van den Oord et al., 2018) in both directions with a learned temperature
-    (Radford et al., 2021). Every video counts once. A video that is right for a query of another
-    pair is no negative of it.
+    (Radford et al., 2021). Several videos of one recording count as one. A video that is right for
+    a query of another pair is no negative of it.
 
     Args:
         scale: First value of the factor of the scores, the inverse of the temperature.
@@ -35,19 +35,20 @@ class BatchSoftmaxLoss(nn.Module):
         self.video_weight = video_weight
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def forward(self, scores: Tensor, right: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the two weighted losses, mean over queries and mean over videos.
+    def forward(self, scores: Tensor, right: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the two weighted losses, each a mean over the pairs.
 
         Args:
-            scores: (B, N), of B queries and the N videos of the batch.
-            right: (B, N) bool, true where a video is right for a query.
-            places: (B,) int64, each query's own video.
+            scores: (B, B), of the query of pair i and the video of pair j.
+            right: (B, B) bool, true where the video is right for the query.
+            sources: (B,) int64, recording of each pair's video.
         """
-        own = F.one_hot(places, scores.shape[1]).bool()
+        own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         logits = (self.log_scale.exp() * scores).masked_fill(right & ~own, float('-inf'))
-        by_query = F.cross_entropy(logits, places)
-        # Several queries of a video share its probability: it is asked for any of them.
-        chosen = logits.masked_fill(~own, float('-inf')).logsumexp(0)
-        by_video = logits.logsumexp(0) - chosen
-        asked = own.any(0)
-        return self.query_weight * by_query, self.video_weight * by_video[asked].mean()
+        # What several pairs share counts once among the others.
+        times = (sources[:, None] == sources).sum(1).to(logits.dtype)
+        others = torch.where(own, logits, logits - times.log())
+        pairs = torch.arange(len(scores), device=scores.device)
+        by_query = F.cross_entropy(others, pairs)
+        by_video = F.cross_entropy(logits.T, pairs)
+        return self.query_weight * by_query, self.video_weight * by_video
