@@ -73,6 +73,9 @@ def small_model(config, *, streams=BOTH, max_tokens=9, max_clips=12, **changes):
     )
     if cfg.model.context_encoder.type == 'ContextEncoder':
         small['context_encoder'] = dict(max_clips=max_clips)
+    if cfg.model.type == 'ReLoCLNetPlus':
+        # All spans are listed, as those of the others.
+        small['max_iou'] = 0.999
     cfg.merge_from_dict(dict(model=small))
     cfg.merge_from_dict(dict(model=changes))
     return cfg.model

@@ -14,7 +14,7 @@ from reloclnet_mm.retrieval.map_search import MapSearch
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
 from reloclnet_mm.structures.corpus import RowSets
 from reloclnet_mm.structures.span_grid import span_grid, start_and_end
-from reloclnet_mm.utils.checks import check_count
+from reloclnet_mm.utils.checks import check_count, check_number
 
 _INIT = dict(type='Normal', layer=['Linear', 'Embedding', 'Conv1d'], std=0.04, bias=0.0)
 
@@ -32,6 +32,7 @@ class ReLoCLNetPlus(CorpusRetriever):
 
     Args:
         moment_videos: In how many of a query's best videos moments are searched for.
+        max_iou: Largest IoU of two moments of a video in a list, below 1.
         query_channels: Width of the token features, and of the encoded clips.
         context_encoder: Config of the context encoder.
         init_cfg: Initialization; None: weights from N(0, 0.04), biases 0.
@@ -43,12 +44,15 @@ class ReLoCLNetPlus(CorpusRetriever):
         self,
         *,
         moment_videos: int = 20,
+        max_iou: float = 0.6,
         query_channels: int,
         context_encoder: dict,
         init_cfg: dict | list[dict] | None = None,
         **settings: Any,
     ) -> None:
         check_count('ReLoCLNetPlus: moment_videos', moment_videos)
+        # At 1 a span would not exclude itself, and be chosen again and again.
+        check_number('ReLoCLNetPlus: max_iou', max_iou, low=0, high=0.999)
         super().__init__(
             query_channels=query_channels,
             context_encoder=dict(out_channels=query_channels) | context_encoder,
@@ -61,6 +65,7 @@ class ReLoCLNetPlus(CorpusRetriever):
                 "'inclusive': a span has the clips from its first to its last"
             )
         self.moment_videos = moment_videos
+        self.max_iou = max_iou
 
     def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
         """Encode videos: unit vectors to score them by, and rows to find moments by."""
@@ -72,7 +77,8 @@ class ReLoCLNetPlus(CorpusRetriever):
 
     def moment_search(self, corpus: EncodedCorpus) -> MapSearch:
         """Make the search for the spans that are most probably right."""
-        return MapSearch(corpus, self.score_spans, self.moment_videos, *self._span_sizes)
+        sizes = self._span_sizes
+        return MapSearch(corpus, self.score_spans, self.moment_videos, *sizes, self.max_iou)
 
     def score_spans(
         self,

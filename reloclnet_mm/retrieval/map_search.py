@@ -17,7 +17,7 @@ from reloclnet_mm.retrieval.moment_search import (
     sort_by_video,
 )
 from reloclnet_mm.structures import EncodedCorpus
-from reloclnet_mm.structures.span_grid import hit_matrix, span_grid, start_and_end
+from reloclnet_mm.structures.span_grid import hit_matrix, span_grid, span_iou, start_and_end
 
 # IoUs at which benchmarks count an answer as right.
 _THRESHOLDS = (0.5, 0.7)
@@ -42,7 +42,9 @@ class MapSearch:
 
     The score of a span is the probability that the moment overlaps it by an IoU of 0.5, and of 0.7,
     mean over the two: the sum of the probabilities of all spans that do. The most probable span
-    alone is often at the edge of those that are probable, and this one is in their middle.
+    alone is often at the edge of those that are probable, and this one is in their middle. Its
+    neighbours are nearly as good, so that of two spans of a video that overlap by more than a
+    threshold only the better one is listed.
 
     Args:
         corpus: The encoded videos, with ``retrieval`` and ``localization`` rows.
@@ -50,6 +52,7 @@ class MapSearch:
         num_videos: In how many of a query's best videos moments are searched for.
         min_clips: Least length of a span.
         max_clips: Largest length of a span.
+        max_iou: Largest IoU of two moments of a video in a list.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class MapSearch:
         num_videos: int,
         min_clips: int,
         max_clips: int,
+        max_iou: float,
     ) -> None:
         self.layout = corpus.layout
         self.rows = corpus.rows
@@ -68,6 +72,7 @@ class MapSearch:
         length = int(self.layout.lengths.max())
         self.grid = span_grid(length, min_clips, max_clips).to(corpus.device)
         self.hits = hit_matrix(self.grid, _THRESHOLDS)
+        self.rivals = span_iou(self.grid.float(), self.grid.float()) > max_iou
 
     @torch.no_grad()
     def rank(
@@ -82,17 +87,24 @@ class MapSearch:
             spans: How many moments.
         """
         places, weights = places[:, : self.num_videos], weights[:, : self.num_videos]
-        scores = weights.new_full((*places.shape, len(self.grid)), -1)
+        # A list has moments of several videos: of one, some are enough, but where it is alone.
+        width = places.shape[1]
+        each = spans.num_moments if width == 1 else max(10, 2 * spans.num_moments // width)
+        each = min(each, len(self.grid))
+        scores = weights.new_full((*places.shape, each), -1)
+        chosen = places.new_zeros(scores.shape)
         for pairs, columns in sort_by_video(places, weights >= 0, _PAIRS_AT_ONCE):
             probabilities = self._probabilities(queries, pairs)
-            found = probabilities @ self.hits * weights[pairs.queries, columns, None]
-            scores[pairs.queries, columns] = found.masked_fill(probabilities == 0, -1)
+            found = (probabilities @ self.hits).masked_fill_(probabilities == 0, -1)
+            best, numbers = choose_distinct(found, self.rivals, each)
+            best = torch.where(best < 0, best, best * weights[pairs.queries, columns, None])
+            scores[pairs.queries, columns], chosen[pairs.queries, columns] = best, numbers
         ranked = RankedMoments.none(len(places), spans.num_moments, places.device)
-        best, chosen = scores.flatten(1).topk(min(spans.num_moments, scores[0].numel()), dim=1)
+        best, order = scores.flatten(1).topk(min(spans.num_moments, scores[0].numel()), dim=1)
         count = best.shape[1]
         ranked.scores[:, :count] = best
-        ranked.places[:, :count] = places.gather(1, chosen // len(self.grid))
-        ranked.spans[:, :count] = self.grid[chosen % len(self.grid)].double()
+        ranked.places[:, :count] = places.gather(1, order // each)
+        ranked.spans[:, :count] = self.grid[chosen.flatten(1).gather(1, order)].double()
         return ranked
 
     def rank_in_one_video(
@@ -138,6 +150,27 @@ class MapSearch:
         asked = {name: x[pairs.queries] for name, x in queries.items()}
         lengths = self.layout.lengths[pairs.videos]
         return self.score_spans(asked, clips, lengths, self.grid, self.min_clips).softmax(1)
+
+
+def choose_distinct(scores: Tensor, rivals: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Choose the best spans of each pair, none a rival of a better one.
+
+    Args:
+        scores: (P, S), below 0 where there is no span; is changed.
+        rivals: (S, S) bool, true where two spans exclude each other.
+        count: How many spans to choose.
+
+    Returns:
+        Scores (P, count), descending, −1 where there is no further span, and spans (P, count).
+    """
+    best = scores.new_full((len(scores), count), -1)
+    chosen = torch.zeros(best.shape, dtype=torch.long, device=scores.device)
+    for k in range(count):
+        best[:, k], chosen[:, k] = scores.max(1)
+        if not (best[:, k] >= 0).any():
+            break
+        scores.masked_fill_(rivals[chosen[:, k]], -1)
+    return best, chosen
 
 
 # What is computed of so many pairs of a query and a video fits into the memory of small machines.

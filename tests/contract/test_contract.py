@@ -105,7 +105,7 @@ def test_a_packed_batch_computes_what_the_padded_one_does(config, streams, slack
         torch.testing.assert_close(found[name], expected[name], **EXACT)
     found = losses_and_gradients(model, inputs, SPANS)
     expected = losses_and_gradients(model, packed(raw), SPANS)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize('slack', [0, 0.125, 1])
@@ -128,7 +128,7 @@ def test_queries_of_one_video_share_its_rows_and_have_the_same_losses(config, sl
         torch.testing.assert_close(found[name], expected[name], **EXACT)
     found = losses_and_gradients(model, shared, SPANS)
     expected = losses_and_gradients(model, packed(raw), SPANS)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize(('config', 'padding'), PADDINGS, indirect=['config'])
