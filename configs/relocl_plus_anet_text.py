@@ -8,29 +8,14 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# Features as they are: places are in the encoder, and norms in the mean of a query's tokens.
-corpus_pipeline = [
-    dict(type='LoadClipFeatures'),
-    dict(type='PoolClips'),
-    dict(type='PackMomentInputs'),
-]
-query_pipeline = [dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')]
-train_pipeline = [
-    dict(type='LoadQueryFeatures'),
-    dict(type='LoadClipFeatures'),
-    dict(type='PoolClips'),
-    dict(type='MomentToSpan'),
-    dict(type='PackMomentInputs'),
-]
-
 model = dict(
     streams=dict(subtitle=_base_.channels.subtitle),
     query_channels=_base_.channels.query,
     query_encoder=dict(max_tokens=_base_.max_tokens),
     test_cfg=dict(max_span=_base_.max_clips + 1),
 )
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=query_pipeline))
-val_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=query_pipeline))
-test_corpus_dataloader = dict(dataset=dict(pipeline=corpus_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.train))
+val_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.query))
+val_corpus_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.corpus))
+test_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.query))
+test_corpus_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.corpus))

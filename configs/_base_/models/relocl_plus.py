@@ -6,6 +6,20 @@ num_heads = 4
 input_dropout = 0.1
 dropout = 0.2
 
+# Features as they are: places are in the encoders, and norms in the mean of a query's tokens. A
+# config sets them where it sets what follows from the data.
+plain_pipelines = dict(
+    train=[
+        dict(type='LoadQueryFeatures'),
+        dict(type='LoadClipFeatures'),
+        dict(type='PoolClips'),
+        dict(type='MomentToSpan'),
+        dict(type='PackMomentInputs'),
+    ],
+    query=[dict(type='LoadQueryFeatures'), dict(type='PackMomentInputs')],
+    corpus=[dict(type='LoadClipFeatures'), dict(type='PoolClips'), dict(type='PackMomentInputs')],
+)
+
 model = dict(
     type='ReLoCLNetPlus',
     data_preprocessor=dict(type='MomentDataPreprocessor'),
