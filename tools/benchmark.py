@@ -24,7 +24,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'rows',
         nargs='+',
         metavar='ROW',
-        help="[NAME=]CONFIG.py[:CHECKPOINT or ':seed_*/epoch_4.pth'] or [NAME=]PREDICTIONS.json",
+        help="[NAME=]CONFIG.py[:CHECKPOINT or ':seed_*/epoch_4.pth'][ --cfg-options KEY=VALUE …] "
+        'or [NAME=]PREDICTIONS.json',
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder of the report'

@@ -9,7 +9,8 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from reloclnet_mm.engine.loops.corpus_loops import CorpusLoopMixin
+from reloclnet_mm.models.second_stage import SecondStage
+from reloclnet_mm.retrieval.moment_search import VideoPairs
+from reloclnet_mm.retrieval.pair_scores import EncodedWords, PairScores
 from reloclnet_mm.retrieval.sharding import CorpusIndex
-from reloclnet_mm.structures import MomentDataSample
+from reloclnet_mm.structures import MomentDataSample, RowLayout
 
 ENCODED_VIDEOS = 500
 """Most videos whose encoding is timed; they are spread evenly over the corpus."""
@@ -33,7 +37,7 @@ _WARM_UPS, _TRIALS, _COUNTED_QUERIES = 20, 3, 20
 def measure_costs(
     model: nn.Module, loop: CorpusLoopMixin, index: CorpusIndex, hours: float
 ) -> dict[str, float]:
-    """Measure a model that encodes queries and videos apart.
+    """Measure a model that ranks a corpus.
 
     Args:
         model: The model, without a wrapper.
@@ -42,9 +46,9 @@ def measure_costs(
         hours: Hours of the corpus.
 
     Returns:
-        ``parameters``, ``flops_per_video``, ``flops_per_query``, ``videos_per_s``,
-        ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms``, ``latency_p99_ms`` and,
-        of one thread without a GPU, ``cpu_share``.
+        ``parameters``, ``flops_per_video``, ``flops_per_query``, ``passes_per_query``,
+        ``videos_per_s``, ``hours_per_hour``, ``index_bytes_per_hour``, ``latency_p50_ms``,
+        ``latency_p99_ms`` and, of one thread without a GPU, ``cpu_share``.
     """
     model.eval()
     queries = one_by_one(loop.dataloader, TIMED_QUERIES)
@@ -110,9 +114,10 @@ def query_costs(
     """Time queries one at a time, from features in memory to ranked moments of the corpus.
 
     Returns:
-        ``latency_p50_ms``, ``latency_p99_ms``, ``flops_per_query``, the mean, and, of one thread
-        without a GPU, ``cpu_share``, the seconds of a core that it got for each second. Several
-        threads wait for each other even where nothing else runs, and a GPU is waited for.
+        ``latency_p50_ms``, ``latency_p99_ms``, ``flops_per_query`` and ``passes_per_query``, means,
+        and, of one thread without a GPU, ``cpu_share``, the seconds of a core that it got for each
+        second. Several threads wait for each other even where nothing else runs, and a GPU is
+        waited for.
     """
 
     def ask(query: dict[str, Any]) -> None:
@@ -124,14 +129,16 @@ def query_costs(
     used = time.process_time()
     seconds = [_seconds_of(lambda query=query: ask(query)) for query in queries]
     used = time.process_time() - used
-    with counting_flops() as counter:
-        for query in queries[:_COUNTED_QUERIES]:
+    counted = queries[:_COUNTED_QUERIES]
+    with counting_flops() as counter, counting_passes(model) as passes:
+        for query in counted:
             ask(query)
     p50, p99 = np.percentile(seconds, [50, 99]).tolist()
     costs = dict(
         latency_p50_ms=1e3 * p50,
         latency_p99_ms=1e3 * p99,
-        flops_per_query=counter.get_total_flops() / min(len(queries), _COUNTED_QUERIES),
+        flops_per_query=counter.get_total_flops() / len(counted),
+        passes_per_query=sum(passes) / len(counted),
     )
     if torch.get_num_threads() == 1 and not torch.cuda.is_available():
         costs['cpu_share'] = used / sum(seconds)
@@ -140,8 +147,13 @@ def query_costs(
 
 def counting_flops() -> FlopCounterMode:
     """Count the FLOPs of matrix products, convolutions and attention; others are not counted."""
-    int8_product = torch.ops.aten._weight_int8pack_mm
-    return FlopCounterMode(display=False, custom_mapping={int8_product: _flops_of_int8_product})
+    aten = torch.ops.aten
+    # torch knows attention on a GPU, and not under the name that it has on a CPU.
+    own = {
+        aten._weight_int8pack_mm: _flops_of_int8_product,
+        aten._scaled_dot_product_flash_attention_for_cpu: _flops_of_attention,
+    }
+    return FlopCounterMode(display=False, custom_mapping=own)
 
 
 def _flops_of_int8_product(
@@ -149,6 +161,46 @@ def _flops_of_int8_product(
 ) -> int:
     """(Q, d) by (R, d): a multiplication and an addition for each of Q · R · d."""
     return 2 * x_shape[0] * x_shape[1] * weight_shape[0]
+
+
+def _flops_of_attention(
+    query_shape: Sequence[int],
+    key_shape: Sequence[int],
+    value_shape: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> int:
+    """(B, heads, L, d) each: the products of queries and keys, and of weights and values."""
+    return sdpa_flop_count(query_shape, key_shape, value_shape)
+
+
+@contextmanager
+def counting_passes(model: nn.Module) -> Iterator[list[int]]:
+    """Count the pairs of a query and a video that a second stage scores, a number for each call.
+
+    Args:
+        model: The model; one without a second stage scores none.
+    """
+    counts: list[int] = []
+    for stage in model.modules():
+        if isinstance(stage, SecondStage):
+            break
+    else:
+        yield counts
+        return
+    score_pairs = stage.score_pairs
+
+    def counted(
+        words: EncodedWords, rows: Mapping[str, Tensor], layout: RowLayout, pairs: VideoPairs
+    ) -> PairScores:
+        counts.append(len(pairs.videos))
+        return score_pairs(words, rows, layout, pairs)
+
+    stage.score_pairs = counted
+    try:
+        yield counts
+    finally:
+        del stage.score_pairs
 
 
 def held_bytes(held: Any, without: type) -> int:

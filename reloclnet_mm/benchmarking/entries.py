@@ -2,6 +2,7 @@
 
 import glob
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from reloclnet_mm.errors import InputError
 
 _NAMED = re.compile(r'(?P<name>[^=:/\\]+)=(?P<spec>.+)')
+_OPTIONS = ' --cfg-options '
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,12 @@ class Entry:
     Attributes:
         path: Config, or JSON file of predictions.
         checkpoint: Weights of the model; None: as training begins, or as the model needs none.
+        options: Settings that override the config, each ``key=value``.
     """
 
     path: Path
     checkpoint: Path | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def is_config(self) -> bool:
@@ -30,7 +34,8 @@ class Entry:
         return self.path.suffix == '.py'
 
     def __str__(self) -> str:
-        return f'{self.path}:{self.checkpoint}' if self.checkpoint else f'{self.path}'
+        shown = f'{self.path}:{self.checkpoint}' if self.checkpoint else f'{self.path}'
+        return f'{shown}{_OPTIONS}{shlex.join(self.options)}' if self.options else shown
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,18 @@ def parse_rows(specs: Sequence[str]) -> list[Row]:
     Args:
         specs: Each ``[NAME=]CONFIG.py``, ``[NAME=]CONFIG.py:CHECKPOINT``, where the checkpoint may
             be a pattern such as ``seed_*/epoch_4.pth`` whose files are the seeds of one row, or
-            ``[NAME=]PREDICTIONS.json``.
+            ``[NAME=]PREDICTIONS.json``. A config may be followed by `` --cfg-options KEY=VALUE …``.
 
     Raises:
-        InputError: A file is absent, a pattern matches none or two of one folder, or two rows have
-            the same name.
+        InputError: A file is absent, a pattern matches none or two of one folder, an option is no
+            ``key=value``, or two rows have the same name.
     """
     names, groups = [], []
     for spec in specs:
-        named = _NAMED.fullmatch(spec)
+        files, _, settings = spec.partition(_OPTIONS)
+        named = _NAMED.fullmatch(files)
         names.append(named['name'] if named else None)
-        groups.append(_entries(named['spec'] if named else spec))
+        groups.append(_entries(named['spec'] if named else files, _options(spec, settings)))
     rows = [Row(name, group) for name, group in zip(_names(names, groups), groups, strict=True)]
     twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
     if twice:
@@ -73,7 +79,19 @@ def parse_rows(specs: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _entries(spec: str) -> tuple[Entry, ...]:
+def _options(spec: str, settings: str) -> tuple[str, ...]:
+    """Split what follows ``--cfg-options`` as a shell does."""
+    options = tuple(shlex.split(settings))
+    wrong = [option for option in options if not re.fullmatch(r'[^=]+=.+', option)]
+    if wrong:
+        raise InputError(
+            f'{spec}: found {wrong[0]!r} after --cfg-options, expected key=value; put the whole '
+            'row in quotes'
+        )
+    return options
+
+
+def _entries(spec: str, options: tuple[str, ...]) -> tuple[Entry, ...]:
     before, colon, checkpoint = spec.partition('.py:')
     path = Path(before + '.py' if colon else spec)
     if path.suffix not in ('.py', '.json') or (colon and not checkpoint):
@@ -83,10 +101,12 @@ def _entries(spec: str) -> tuple[Entry, ...]:
         )
     if not path.is_file():
         raise InputError(f'{path}: no such file; check the path of the config or predictions')
+    if options and path.suffix != '.py':
+        raise InputError(f'{spec}: has --cfg-options and is no config; leave them out')
     if not colon:
-        return (Entry(path),)
+        return (Entry(path, options=options),)
     if Path(checkpoint).is_file():
-        return (Entry(path, Path(checkpoint)),)
+        return (Entry(path, Path(checkpoint), options),)
     found = sorted(glob.glob(checkpoint))
     if not found:
         raise InputError(
@@ -94,7 +114,7 @@ def _entries(spec: str) -> tuple[Entry, ...]:
             'checkpoint, and download one that has an address'
         )
     _check_runs(checkpoint, found)
-    return tuple(Entry(path, Path(name)) for name in found)
+    return tuple(Entry(path, Path(name), options) for name in found)
 
 
 def _check_runs(pattern: str, found: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ COST_COLUMNS = {
     'parameters': 'parameters',
     'flops_per_video': 'FLOPs a video',
     'flops_per_query': 'FLOPs a query',
+    'passes_per_query': 'passes a query',
     'videos_per_s': 'videos/s',
     'hours_per_hour': 'hours of video an hour',
     'index_bytes_per_hour': 'index, bytes an hour of video',

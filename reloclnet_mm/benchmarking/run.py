@@ -96,9 +96,8 @@ def read_references(entries: Sequence[Entry]) -> tuple[Reference, dict[Entry, Re
     Raises:
         InputError: No config is of this package, or two are of different data.
     """
-    by_config = {
-        entry.path: read_reference(config_of(entry)) for entry in entries if entry.is_config
-    }
+    settings = {entry: (entry.path, entry.options) for entry in entries if entry.is_config}
+    by_config = {own: read_reference(config_of(entry)) for entry, own in settings.items()}
     known = [reference for reference in by_config.values() if reference is not None]
     if not known:
         raise InputError(
@@ -108,4 +107,4 @@ def read_references(entries: Sequence[Entry]) -> tuple[Reference, dict[Entry, Re
         )
     for other in known[1:]:
         check_same(known[0], other)
-    return known[0], {entry: by_config[entry.path] for entry in entries if entry.is_config}
+    return known[0], {entry: by_config[own] for entry, own in settings.items()}

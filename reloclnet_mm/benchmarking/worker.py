@@ -3,7 +3,6 @@
 import math
 import traceback
 import warnings
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,7 +28,7 @@ from reloclnet_mm.engine.loops.corpus_loops import CorpusLoopMixin
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.profiling.harness import peak_rss_mb
-from reloclnet_mm.utils.cli import build_runner, read_config
+from reloclnet_mm.utils.cli import build_runner, read_config, run_parser
 from reloclnet_mm.utils.config_checks import building_errors_are_input_errors
 from reloclnet_mm.utils.models import bare_model
 
@@ -55,11 +54,8 @@ class Job:
 
 def config_of(entry: Entry) -> Config:
     """Read the config of an entry as the tools do."""
-    return read_config(
-        Namespace(
-            config=str(entry.path), cfg_options=None, launcher='none', work_dir=None, local_rank=0
-        )
-    )
+    options = ['--cfg-options', *entry.options] if entry.options else []
+    return read_config(run_parser('').parse_args([str(entry.path), *options]))
 
 
 def work(job: Job, pipe: Connection) -> None:

@@ -51,6 +51,15 @@ def test_a_finished_row_is_not_evaluated_again(own, runs, tmp_path, capfd):
     assert '8 of 8 queries' in shown
 
 
+def test_rows_of_one_config_with_other_settings_are_evaluated_apart(own, runs, tmp_path):
+    fewer = replace(own, options=('model.test_cfg.num_videos=2',))
+    all_found, two_found = evaluated([own, fewer], tmp_path / 'rows')
+    assert runs == [own, fewer]
+    assert (all_found.record.limits['VR'], two_found.record.limits['VR']) == (3, 2)
+    evaluated([fewer, own], tmp_path / 'rows')
+    assert runs == [own, fewer]
+
+
 def test_a_row_whose_files_are_damaged_is_evaluated_again(own, runs, tmp_path):
     evaluated([own], tmp_path / 'rows')
     (folder,) = (tmp_path / 'rows').iterdir()

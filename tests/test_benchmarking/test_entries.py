@@ -38,6 +38,18 @@ def test_files_of_a_pattern_are_the_seeds_of_one_row():
     assert [str(entry) for entry in row.entries] == ['a.py:run_0/lr=1.pth', 'a.py:run_1/lr=1.pth']
 
 
+def test_settings_of_a_row_are_those_of_all_its_entries():
+    (row,) = parse_rows(
+        ['top 5=a.py:run_0/*.pth --cfg-options model.num_videos=5 model.x="[1, 2]"']
+    )
+    expected = ('model.num_videos=5', 'model.x=[1, 2]')
+    assert row == Row('top 5', (Entry(Path('a.py'), Path('run_0/lr=1.pth'), expected),))
+    text = "a.py:run_0/lr=1.pth --cfg-options model.num_videos=5 'model.x=[1, 2]'"
+    assert str(row.entries[0]) == text
+    assert parse_rows([text])[0].entries == row.entries
+    assert parse_rows(['a.py --cfg-options model.x=1'])[0].name == 'a'
+
+
 def test_an_equal_sign_in_the_path_of_a_checkpoint_names_nothing():
     assert parse_rows(['a.py:run_0/lr=1.pth'])[0].name == 'a'
 
@@ -52,6 +64,8 @@ def test_rows_of_one_config_are_named_by_their_weights():
     [
         (['c.py'], 'c.py: no such file'),
         (['a.py:x/two*.pth'], r'x/two\*\.pth: no such file, and as a pattern it matches none'),
+        (['a.py --cfg-options x'], "found 'x' after --cfg-options, expected key=value"),
+        (['lists.json --cfg-options x=1'], 'lists.json: has --cfg-options and is no config'),
         (['a.py:'], 'a.py:: expected CONFIG.py:CHECKPOINT'),
         (['x/one.pth'], 'expected CONFIG.py:CHECKPOINT, CONFIG.py for a model without weights'),
         (['a.py', 'a.py:x/one.pth', 'm=a.py', 'm=b.py'], "'m' is the name of two rows"),

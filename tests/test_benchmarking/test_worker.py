@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from second_stages import Stages, build_two_stage
 from small_benchmark import write_checkpoint, write_config, write_entry
 from tiny_corpus import CHANNELS, FILES
 from tool_processes import run_here
@@ -27,7 +29,7 @@ from reloclnet_mm.benchmarking.costs import (
 )
 from reloclnet_mm.benchmarking.entries import Entry
 from reloclnet_mm.benchmarking.scores import measures_of, recalls, score
-from reloclnet_mm.benchmarking.worker import Job, evaluate
+from reloclnet_mm.benchmarking.worker import Job, config_of, evaluate
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.utils.cli import build_runner
 
@@ -99,6 +101,41 @@ def test_flops_of_products_are_two_for_each_pair_of_numbers():
     with counting_flops() as counter:
         torch._weight_int8pack_mm(x.bfloat16(), values, scales)
     assert counter.get_total_flops() == 2 * 3 * 5 * 32
+
+
+@pytest.mark.parametrize('mask', [None, torch.zeros(2, 1, 5, 7)])
+def test_flops_of_attention_are_those_of_its_two_products(mask):
+    q, k, v = (torch.randn(2, 3, rows, 8) for rows in (5, 7, 7))
+    with counting_flops() as counter:
+        torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    assert counter.get_total_flops() == 2 * (2 * 2 * 3 * 5 * 7 * 8)
+
+
+def test_the_passes_of_a_query_are_the_videos_that_a_second_stage_scores():
+    stages = Stages('relocl_tvr.py')
+    asked = [stages.queries([i], known=False) for i in range(3)]
+    costs = {}
+    for count in (1, 3):
+        model = build_two_stage(num_videos=count)
+        index = model.index_corpus(model.encode_corpus(stages.corpus()))
+        costs[count] = query_costs(model, asked, index)
+        assert costs[count]['passes_per_query'] == count
+        assert 'score_pairs' not in vars(model.second_stage)
+    alone = model.first_stage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alone, 'data_preprocessor', model.data_preprocessor)
+        assert query_costs(alone, asked, index.first)['passes_per_query'] == 0
+    # Each video that is re-ranked costs work; how much follows from its length.
+    assert costs[3]['flops_per_query'] > costs[1]['flops_per_query'] > 0
+
+
+def test_settings_of_an_entry_override_its_config(entry):
+    changed = replace(entry, options=('model.test_cfg.num_videos=2', 'model.test_cfg.alpha=7.5'))
+    model, other = (config_of(x).model for x in (entry, changed))
+    assert other.test_cfg == dict(model.test_cfg, num_videos=2, alpha=7.5)
+    wrong = replace(entry, options=('model.embed_dim=2',))
+    with pytest.raises(InputError, match='embed_dim'):
+        config_of(wrong)
 
 
 def test_memory_that_is_shared_is_counted_once():

@@ -10,7 +10,7 @@ TOOLS = REPOSITORY / 'tools'
 # Of the environment of these tests, nothing may reach the scripts.
 SETTINGS = (
     *('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'PYTHONPATH'),
-    *('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK', 'SRUN_ARGS'),
+    *('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK', 'SRUN_ARGS', 'SEEDS', 'THREADS'),
 )
 RECORDER = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$RECORD.arguments"
@@ -158,3 +158,34 @@ def test_the_script_of_the_results_trains_each_seed_and_compares_all_rows(call, 
     assert {model.rpartition('/')[2].removesuffix('.py') for model in models} < set(names)
     assert all((REPOSITORY / 'configs' / f'{name}.py').is_file() for name in names)
     assert rows[-2:] == ['--out', 'out/report']
+
+
+def test_the_script_of_efficiency_trains_both_stages_and_grows_the_number_of_videos(call, tmp_path):
+    recorder = RECORDER.replace('> "$RECORD.arguments"', '>> "$RECORD.arguments"')
+    (tmp_path / 'bin' / 'python').write_text(recorder)
+    firsts = dict(First='a/first.py', Other='other.py')
+    for run in ('first', 'other', 'second_over_first', 'second_over_other'):
+        folder = tmp_path / 'out' / run / 'seed_7'
+        folder.mkdir(parents=True)
+        (folder / 'last_checkpoint').write_text(f'/somewhere/epoch_{len(run)}.pth')
+    named = [f'{name}={path}' for name, path in firsts.items()]
+    call('reproduce_efficiency.sh', 'out', 'second.py', *named, SEEDS='7')
+    lines = (tmp_path / 'record.arguments').read_text().splitlines()
+    train, lists, benchmark, plot = (
+        str(TOOLS / f'{name}.py')
+        for name in ('train', 'first_stage_lists', 'benchmark', 'analysis_tools/plot_efficiency')
+    )
+    assert (lines.count(train), lines.count(lists)) == (4, 2)
+    at = lines.index(lists)
+    assert lines[at + 1 : at + 3] == ['a/first.py', 'out/first/seed_7/epoch_5.pth']
+    rows = lines[lines.index(benchmark) + 1 : lines.index(plot)]
+    second = 'out/second_over_first.py:out/second_over_first/seed_*/epoch_17.pth'
+    assert rows[:7] == [
+        'First=a/first.py:out/first/seed_*/epoch_5.pth',
+        *(
+            f'First + CONQUER, top {n}={second} --cfg-options model.num_videos={n}'
+            for n in (1, 5, 10, 20, 50, 100)
+        ),
+    ]
+    assert rows[7] == 'Other=other.py:out/other/seed_*/epoch_5.pth'
+    assert rows[14:] == ['--threads', '1', '--out', 'out/efficiency']

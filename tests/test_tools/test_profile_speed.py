@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from tool_processes import run_tool
 
+from reloclnet_mm.profiling import reranking
 from reloclnet_mm.profiling.evaluation import same_lists
 from reloclnet_mm.profiling.harness import Subject, Timing, measure
 from reloclnet_mm.profiling.training import (
@@ -139,6 +140,54 @@ def test_a_training_step_is_measured(tmp_path, amp, repository):
     assert 'times as fast as the padded step' in printed
     assert 'times the products alone' in printed
     assert 'GB/s' in printed
+
+
+@pytest.fixture
+def two_stages(tmp_path, repository):
+    """A config of a small second stage."""
+    config = tmp_path / 'conquer.py'
+    config.write_text(
+        f"_base_ = '{repository / 'configs' / 'conquer_planted.py'}'\n"
+        'model = dict(second_stage=dict(embed_dims=16, num_heads=2))\n'
+    )
+    return config
+
+
+def test_each_way_of_reranking_gives_the_same_scores_to_every_query(two_stages):
+    sizes = reranking.Sizes(queries=3, videos=12, reranked=5, mean_clips=8)
+    ours, *others = (x.make(**x.settings) for x in reranking.subjects(two_stages, sizes))
+    seen = []
+    for _ in range(3):
+        expected = ours()
+        assert expected['start_logits'].shape[:2] == (1, 5)
+        for other in others:
+            assert reranking.largest_difference(other(), expected) < 1e-5
+        seen.append(expected['start_logits'])
+    assert not any(torch.equal(seen[0], x) for x in seen[1:])
+    assert torch.equal(ours()['start_logits'], seen[0])
+
+
+def test_scores_that_differ_or_are_of_other_clips_are_told():
+    least = torch.finfo(torch.float32).min
+    expected = dict(start_logits=torch.tensor([[[1.0, -4.0, least]]]))
+    found = dict(start_logits=torch.tensor([[[1.5, -4.0, least]]]))
+    assert reranking.largest_difference(found, expected) == 0.5 / 4
+    found = dict(start_logits=torch.tensor([[[1.0, least, least]]]))
+    with pytest.raises(ValueError, match='other clips are valid'):
+        reranking.largest_difference(found, expected)
+
+
+@pytest.mark.slow
+def test_a_second_stage_is_measured_without_each_of_its_steps(tmp_path, two_stages):
+    out = tmp_path / 'second_stage.json'
+    options = ['--config', two_stages, '--videos', 12, '--reranked', 4, '--mean-clips', 8]
+    printed = run_tool(
+        tmp_path, 'analysis_tools/profile_speed', 'second_stage', *options, '--out', out
+    )
+    assert 'one by one: ' in printed
+    record = json.loads(out.read_text())
+    assert set(record['times_ours']) == {'padded', 'one by one', 'video part for each query'}
+    assert record['score_difference'] < 1e-5
 
 
 def test_the_products_of_a_step_are_those_counted_by_hand(tmp_path, repository):

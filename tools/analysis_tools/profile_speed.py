@@ -1,4 +1,4 @@
-"""Measure evaluation, training, a single query and loading, beside the straightforward way."""
+"""Measure evaluation, a query, a second stage, training and loading, beside the plain way."""
 
 import argparse
 import platform
@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from reloclnet_mm.profiling import evaluation, loading, training
+from reloclnet_mm.profiling import evaluation, loading, reranking, training
 from reloclnet_mm.profiling.harness import Subject, Timing, machine_rates, measure
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import write_json
 
-CONFIG = Path(__file__).parents[2] / 'configs' / 'relocl_tvr.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIG = CONFIGS / 'relocl_tvr.py'
 Record = dict[str, Any]
 
 
@@ -45,6 +46,12 @@ def parse_args() -> argparse.Namespace:
     growth = command('growth', run_growth, 'evaluation of 1, 2, 4 and 8 times as many videos')
     add_sizes(growth, queries=512, videos=1000)
     growth.add_argument('--plot', type=Path, help='draw seconds and memory into this file')
+
+    rerank = command('second_stage', run_second_stage, 'the videos of one query', trials=15)
+    rerank.add_argument('--config', type=Path, default=CONFIGS / 'conquer_tvr.py')
+    rerank.add_argument('--reranked', type=int, default=10, help='videos of a query (10)')
+    rerank.add_argument('--videos', type=int, default=100, help='videos of the corpus (100)')
+    rerank.add_argument('--mean-clips', type=int, default=50)
 
     train = command('training', run_training, 'a training step')
     train.add_argument('--config', type=Path, default=CONFIG, help='whose model and optimizer')
@@ -169,6 +176,27 @@ def draw_growth(path: Path, videos: list[int], timings: list[Timing]) -> None:
         axis.legend()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def run_second_stage(args: argparse.Namespace) -> Record:
+    """A second stage over the videos of one query."""
+    # Each run asks another query, the same one of all subjects.
+    sizes = reranking.Sizes(args.trials + 1, args.videos, args.reranked, args.mean_clips)
+    timings = measure(
+        reranking.subjects(args.config, sizes), trials=args.trials, threads=args.threads
+    )
+    print_timings(timings, [1] * len(timings))
+    ours, *others = timings
+    times = {other.name: other.median / ours.median for other in others}
+    difference = max(reranking.largest_difference(x.result, ours.result) for x in others)
+    for name, ratio in times.items():
+        print(f'{name}: {ratio:.2f} times ours')
+    print(f'scores within {difference:.1e} of the largest')
+    return dict(
+        timings=[timing.as_record() for timing in timings],
+        times_ours=times,
+        score_difference=difference,
+    )
 
 
 def run_training(args: argparse.Namespace) -> Record:
