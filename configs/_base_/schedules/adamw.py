@@ -2,8 +2,8 @@
 max_epochs = 6
 lr = 1e-3
 weight_decay = 0.05
-# Share of training.
-warmup = 0.05
+# A twentieth of a training on ActivityNet Captions as text.
+warmup_steps = 58
 patience = 3
 
 train_cfg = dict(type='ResumableTrainLoop', max_epochs=max_epochs, val_interval=1)
@@ -15,13 +15,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.01,
-        begin=0,
-        end=warmup * max_epochs,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_steps),
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=0, convert_to_iter_based=True),
 ]
 early_stopping = dict(
