@@ -1,5 +1,6 @@
 """Input that cannot be used stops with one message; what can be mended is counted in the log."""
 
+import inspect
 import json
 import re
 
@@ -471,7 +472,7 @@ def our_classes():
     for registry in vars(registries).values():
         if isinstance(registry, Registry) and registry.scope == 'reloclnet_mm':
             registry.import_from_location()
-            yield from registry.module_dict.values()
+            yield from filter(inspect.isclass, registry.module_dict.values())
 
 
 NEEDED = dict(
@@ -483,6 +484,7 @@ NEEDED = dict(
     NearestClip=dict(streams=dict(subtitle=4), moment_length=0.5),
     NearestSentence=dict(streams=dict(subtitle=4)),
     ReLoCLNet=tiny_model(),
+    ReLoCLNetPlus=dict(query_channels=4, context_encoder={}),
     RerankingDataset=dict(lists='lists', reader={}, feature_files={}),
     TVRSubmission=dict(out_file='out.json'),
     XML={name: x for name, x in tiny_model().items() if name not in ('loss_frame', 'loss_video')},

@@ -138,19 +138,18 @@ def test_every_config_builds_a_model_that_fits_its_data(path):
         model = MODELS.build(cfg.model)
     dataset = cfg.train_dataloader.dataset
     channels, max_clips, max_tokens = dataset.channels, dataset.max_clips, dataset.max_tokens
-    streams = model.context_encoder.streams
-    assert set(channels) == set(dataset.feature_files) == {*streams, 'query'}
-    # Two position columns are appended to each stream.
-    for name, stream in streams.items():
-        assert stream.projection.linear.in_features == channels[name] + 2
-    assert model.query_encoder.projection.linear.in_features == channels['query']
-    assert model.context_encoder.position.embedding.num_embeddings >= max_clips
-    assert model.query_encoder.position.embedding.num_embeddings >= max_tokens
+    widths = model.context_encoder.in_channels
+    assert set(channels) == set(dataset.feature_files) == {*widths, 'query'}
+    # Two position columns are appended to each stream, or the encoder knows the places.
+    appended = 0 if cfg.model.type == 'ReLoCLNetPlus' else 2
+    assert widths == {name: channels[name] + appended for name in widths}
+    assert model.query_encoder.in_channels == channels['query']
+    # A sequence that is longer than a table of positions would be refused.
     inputs = dict(
         query=torch.zeros(1, max_tokens, channels['query']),
         query_mask=torch.ones(1, max_tokens).bool(),
         clip_mask=torch.ones(1, max_clips).bool(),
-        **{name: torch.zeros(1, max_clips, channels[name] + 2) for name in streams},
+        **{name: torch.zeros(1, max_clips, width) for name, width in widths.items()},
     )
     assert model(packed(inputs))['start_logits'].shape == (1, max_clips)
 

@@ -53,6 +53,7 @@ _INSIDE = dict(
     pipeline=_Place(mm.TRANSFORMS),
     sampler=_Place(mm.DATA_SAMPLERS, ('dataset', 'seed')),
     batch_sampler=_Place(mm.DATA_SAMPLERS, ('sampler', 'batch_size')),
+    collate_fn=_Place(mm.FUNCTIONS, ('samples', 'data_batch')),
     optimizer=_Place(mm.OPTIMIZERS, ('params',)),
     vis_backends=_Place(mm.VISBACKENDS, ('save_dir',)),
 )
