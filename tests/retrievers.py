@@ -140,7 +140,11 @@ def pair_samples(batch, spans=None):
     """Samples for training, each of a video of its own."""
     spans = spans or [[0, 0]] * batch
     return [
-        MomentDataSample(metainfo=dict(video_id=i, query_id=i), gt_span=np.array(spans[i]))
+        MomentDataSample(
+            metainfo=dict(video_id=i, query_id=i),
+            gt_span=np.array(spans[i]),
+            gt_moment=spans[i] + np.array([0.0, 1.0]),
+        )
         for i in range(batch)
     ]
 

@@ -159,6 +159,23 @@ def tiny_model(**changes):
     return settings | changes
 
 
+def plus_model(**changes):
+    """Config of ReLoCLNetPlus at the corpus's widths."""
+    kept = ('streams', 'query_channels', 'embed_dims', 'num_heads', 'data_preprocessor')
+    ranking = dict(num_videos=3, moment_videos=2, min_span=1, max_span=5, num_moments=10)
+    settings = dict(
+        {name: x for name, x in tiny_model().items() if name in kept},
+        type='reloclnet_mm.ReLoCLNetPlus',
+        query_encoder=dict(type='reloclnet_mm.ResidualQueryEncoder', max_tokens=MAX_TOKENS),
+        context_encoder=dict(type='reloclnet_mm.ResidualContextEncoder'),
+        span_head=dict(type='reloclnet_mm.SpanMapHead'),
+        loss_ranking=dict(type='reloclnet_mm.BatchSoftmaxLoss'),
+        loss_span=dict(type='reloclnet_mm.SpanMapLoss'),
+        test_cfg=dict(ranking, span_end='inclusive'),
+    )
+    return settings | changes
+
+
 def tiny_config(folder, work_dir, epochs=1):
     """configs/relocl_tvr.py shrunk to the corpus: small, in one process, quiet."""
     cfg = Config.fromfile(CONFIG)

@@ -331,6 +331,10 @@ class PreNormLayer(nn.Module):
         super().__init__()
         self.convolution = None
         if kernel_size:
+            if kernel_size % 2 == 0:
+                raise ValueError(
+                    f'PreNormLayer: kernel_size is {kernel_size}, expected it odd or 0'
+                )
             self.convolution_norm = nn.LayerNorm(embed_dims)
             self.convolution = nn.Conv1d(
                 embed_dims, embed_dims, kernel_size, padding=kernel_size // 2, groups=embed_dims

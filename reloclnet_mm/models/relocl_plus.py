@@ -14,7 +14,7 @@ from reloclnet_mm.retrieval.map_search import MapSearch
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
 from reloclnet_mm.structures.corpus import RowSets
 from reloclnet_mm.structures.span_grid import span_grid, start_and_end
-from reloclnet_mm.utils.checks import check_count, check_number
+from reloclnet_mm.utils.checks import check_number
 
 _INIT = dict(type='Normal', layer=['Linear', 'Embedding', 'Conv1d'], std=0.04, bias=0.0)
 
@@ -31,7 +31,6 @@ class ReLoCLNetPlus(CorpusRetriever):
     (:class:`~reloclnet_mm.models.span_maps.SpanMapHead`).
 
     Args:
-        moment_videos: In how many of a query's best videos moments are searched for.
         max_iou: Largest IoU of two moments of a video in a list, below 1.
         query_channels: Width of the token features, and of the encoded clips.
         context_encoder: Config of the context encoder.
@@ -43,14 +42,12 @@ class ReLoCLNetPlus(CorpusRetriever):
     def __init__(
         self,
         *,
-        moment_videos: int = 20,
         max_iou: float = 0.6,
         query_channels: int,
         context_encoder: dict,
         init_cfg: dict | list[dict] | None = None,
         **settings: Any,
     ) -> None:
-        check_count('ReLoCLNetPlus: moment_videos', moment_videos)
         # At 1 a span would not exclude itself, and be chosen again and again.
         check_number('ReLoCLNetPlus: max_iou', max_iou, low=0, high=0.999)
         super().__init__(
@@ -64,7 +61,6 @@ class ReLoCLNetPlus(CorpusRetriever):
                 f'ReLoCLNetPlus: test_cfg.span_end is {self.ranking.span_end!r}, expected '
                 "'inclusive': a span has the clips from its first to its last"
             )
-        self.moment_videos = moment_videos
         self.max_iou = max_iou
 
     def encode_context(self, inputs: Mapping[str, PackedRows]) -> RowSets:
@@ -77,8 +73,7 @@ class ReLoCLNetPlus(CorpusRetriever):
 
     def moment_search(self, corpus: EncodedCorpus) -> MapSearch:
         """Make the search for the spans that are most probably right."""
-        sizes = self._span_sizes
-        return MapSearch(corpus, self.score_spans, self.moment_videos, *sizes, self.max_iou)
+        return MapSearch(corpus, self.score_spans, *self._span_sizes, self.max_iou)
 
     def score_spans(
         self,
@@ -118,7 +113,9 @@ class ReLoCLNetPlus(CorpusRetriever):
         )
 
     def _check_targets(self, sample: MomentDataSample) -> None:
-        """Accept targets of any ``span_end``: the moment itself is learned from, not clips."""
+        """Accept targets of any ``span_end`` that have ``gt_moment``, which is learned from."""
+        if 'gt_moment' not in sample:
+            super()._check_targets(sample)
 
     @property
     def _span_sizes(self) -> tuple[int, int]:

@@ -22,6 +22,9 @@ from reloclnet_mm.structures.span_grid import hit_matrix, span_grid, span_iou, s
 # IoUs at which benchmarks count an answer as right.
 _THRESHOLDS = (0.5, 0.7)
 
+# What is computed of so many pairs of a query and a video fits into the memory of small machines.
+_PAIRS_AT_ONCE = 512
+
 
 class SpanScorer(Protocol):
     """What computes the logits of spans."""
@@ -49,7 +52,6 @@ class MapSearch:
     Args:
         corpus: The encoded videos, with ``retrieval`` and ``localization`` rows.
         score_spans: Computes the logits of spans.
-        num_videos: In how many of a query's best videos moments are searched for.
         min_clips: Least length of a span.
         max_clips: Largest length of a span.
         max_iou: Largest IoU of two moments of a video in a list.
@@ -59,7 +61,6 @@ class MapSearch:
         self,
         corpus: EncodedCorpus,
         score_spans: SpanScorer,
-        num_videos: int,
         min_clips: int,
         max_clips: int,
         max_iou: float,
@@ -67,7 +68,6 @@ class MapSearch:
         self.layout = corpus.layout
         self.rows = corpus.rows
         self.score_spans = score_spans
-        self.num_videos = num_videos
         self.min_clips = min_clips
         length = int(self.layout.lengths.max())
         self.grid = span_grid(length, min_clips, max_clips).to(corpus.device)
@@ -82,15 +82,11 @@ class MapSearch:
 
         Args:
             queries: Name to (Q, d), as the model encodes them.
-            places: (Q, V) int64, videos of the corpus, the best first.
+            places: (Q, V) int64, videos of the corpus.
             weights: (Q, V), the weight of each video; below 0: none of its moments is wanted.
             spans: How many moments.
         """
-        places, weights = places[:, : self.num_videos], weights[:, : self.num_videos]
-        # A list has moments of several videos: of one, some are enough, but where it is alone.
-        width = places.shape[1]
-        each = spans.num_moments if width == 1 else max(10, 2 * spans.num_moments // width)
-        each = min(each, len(self.grid))
+        each = min(spans.num_moments, len(self.grid))
         scores = weights.new_full((*places.shape, each), -1)
         chosen = places.new_zeros(scores.shape)
         for pairs, columns in sort_by_video(places, weights >= 0, _PAIRS_AT_ONCE):
@@ -171,7 +167,3 @@ def choose_distinct(scores: Tensor, rivals: Tensor, count: int) -> tuple[Tensor,
             break
         scores.masked_fill_(rivals[chosen[:, k]], -1)
     return best, chosen
-
-
-# What is computed of so many pairs of a query and a video fits into the memory of small machines.
-_PAIRS_AT_ONCE = 512

@@ -21,7 +21,8 @@ class RankingOptions:
     """How ranked lists are made; the defaults are those of the paper for TVR.
 
     Attributes:
-        num_videos: Videos that are ranked and searched for moments for each query.
+        num_videos: Videos that are ranked for each query.
+        moment_videos: In how many of the best of these moments are searched for; None: in all.
         alpha: Sharpness of the video score: the score of a moment is multiplied by exp(alpha · s).
         min_span: Smallest j − i of a span (i, j) in clips.
         max_span: Smallest j − i that is too long.
@@ -33,6 +34,7 @@ class RankingOptions:
     """
 
     num_videos: int = 100
+    moment_videos: int | None = None
     alpha: float = 30.0
     min_span: int = 2
     max_span: int = 16
@@ -45,6 +47,8 @@ class RankingOptions:
     def __post_init__(self) -> None:
         for name in ('num_videos', 'num_moments', 'num_candidates', 'max_span'):
             check_count(f'test_cfg: {name}', getattr(self, name))
+        if self.moment_videos is not None:
+            check_count('test_cfg: moment_videos', self.moment_videos)
         for task in self.tasks:
             check_choice('test_cfg: tasks', task, TASKS)
         check_choice('test_cfg: span_end', self.span_end, SPAN_ENDS)

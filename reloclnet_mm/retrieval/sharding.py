@@ -173,7 +173,7 @@ class CorpusIndex(Shard):
         width = min(options.num_videos, len(self.corpus))
         scores, local = self._search(queries, width)
         best, best_places, counts = merge_videos(
-            self.gather(scores), self.gather(self._to_corpus(local)), width
+            self.gather(scores), self.gather(self._to_corpus(local)), width, options.moment_videos
         )
         moments = own_moments = None
         if 'VCMR' in options.tasks:
@@ -261,7 +261,10 @@ def _share_out(encoded: EncodedCorpus) -> tuple[EncodedCorpus | None, EncodedCor
 
 
 def merge_videos(
-    scores: Sequence[Tensor], places: Sequence[Tensor], num_videos: int
+    scores: Sequence[Tensor],
+    places: Sequence[Tensor],
+    num_videos: int,
+    num_counted: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the best videos of several shards.
 
@@ -269,16 +272,17 @@ def merge_videos(
         scores: Of each shard (Q, K), descending; −∞ where it has no more videos.
         places: Of each shard (Q, K).
         num_videos: How many to keep.
+        num_counted: How many of the best of these to count; None: all.
 
     Returns:
-        Scores and places of the best, and (shards, Q) how many are of each shard: the first of its
-        list, for order is kept where scores are equal.
+        Scores and places of the best, and (shards, Q) how many of those to count are of each shard:
+        the first of its list, for order is kept where scores are equal.
     """
     width = scores[0].shape[1]
     best, chosen = torch.cat(list(scores), 1).sort(dim=1, descending=True, stable=True)
     best, chosen = best[:, :num_videos], chosen[:, :num_videos]
     shards = torch.arange(len(scores), device=chosen.device)[:, None, None]
-    counts = (chosen // width == shards).sum(2)
+    counts = (chosen[:, :num_counted] // width == shards).sum(2)
     return best, torch.cat(list(places), 1).gather(1, chosen), counts
 
 

@@ -22,6 +22,7 @@ class MomentDataSample(BaseDataElement):
     - ``gt_span`` (2,) int64: the clips at which start and end of the moment to train on are to be
       predicted in the sample's video, the latter as ``span_end``, a
       :data:`~reloclnet_mm.structures.clips.SpanEnd`, says.
+    - ``gt_moment`` (2,) float64: begin and end of that moment, in clips.
     - ``right_spans`` (N, 2) int64: those of all right moments in the sample's video.
 
     Data fields of a prediction, each an :class:`~mmengine.structures.InstanceData` of tensors
@@ -34,6 +35,7 @@ class MomentDataSample(BaseDataElement):
 
     gt: InstanceData
     gt_span: NDArray
+    gt_moment: NDArray
     right_spans: NDArray
     pred_vr: InstanceData
     pred_vcmr: InstanceData

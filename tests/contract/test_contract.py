@@ -37,6 +37,11 @@ PADDINGS = [(config, 'independent') for config in CONFIGS]
 PADDINGS += [(config, 'official') for config in START_AND_END]
 
 
+def near(config):
+    """How near gradients are; log probabilities of spans are sums of larger numbers than logits."""
+    return EXACT if config in START_AND_END else dict(rtol=1e-4, atol=2e-5)
+
+
 @pytest.fixture(params=CONFIGS)
 def config(request):
     return request.param
@@ -105,7 +110,7 @@ def test_a_packed_batch_computes_what_the_padded_one_does(config, streams, slack
         torch.testing.assert_close(found[name], expected[name], **EXACT)
     found = losses_and_gradients(model, inputs, SPANS)
     expected = losses_and_gradients(model, packed(raw), SPANS)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(found, expected, **near(config))
 
 
 @pytest.mark.parametrize('slack', [0, 0.125, 1])
@@ -128,7 +133,7 @@ def test_queries_of_one_video_share_its_rows_and_have_the_same_losses(config, sl
         torch.testing.assert_close(found[name], expected[name], **EXACT)
     found = losses_and_gradients(model, shared, SPANS)
     expected = losses_and_gradients(model, packed(raw), SPANS)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(found, expected, **near(config))
 
 
 @pytest.mark.parametrize(('config', 'padding'), PADDINGS, indirect=['config'])

@@ -19,7 +19,7 @@ from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import MomentDataSample
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny_corpus import CHANNELS, tiny_model
+from tiny_corpus import CHANNELS, plus_model, tiny_model
 
 # Of each sample; the second video is in the batches of several processes.
 VIDEOS = (0, 1, 2, 1, 3, 1, 4)
@@ -42,6 +42,7 @@ def batch(samples):
             shape = (CLIPS[VIDEOS[i]], CHANNELS[name] + 2)
             inputs[name].append(torch.randn(shape, generator=of_video))
         sample = MomentDataSample(metainfo=dict(video_id=VIDEOS[i]), gt_span=np.array(SPANS[i]))
+        sample.gt_moment = SPANS[i] + np.array([0.25, 0.5])
         sample.gt = InstanceData(video_ids=np.array([VIDEOS[i], *ALSO_RIGHT[i]]))
         if i in ALSO_IN_OWN:
             sample.right_spans = np.array([SPANS[i], ALSO_IN_OWN[i]])
@@ -51,7 +52,6 @@ def batch(samples):
 
 def build(pool_size, gather, other):
     """The same weights at every call."""
-    torch.manual_seed(0)
     settings = tiny_model(
         input_dropout=0.0,
         dropout=0.0,
@@ -64,6 +64,16 @@ def build(pool_size, gather, other):
         loss_frame=dict(type='FrameContrastiveLoss', other_positives=other),
         loss_video=dict(type='VideoContrastiveLoss', other_positives=other),
     )
+    return with_weights(settings)
+
+
+def build_plus(gather):
+    """ReLoCLNetPlus, with the same weights at every call."""
+    return with_weights(plus_model(input_dropout=0.0, dropout=0.0, gather_negatives=gather))
+
+
+def with_weights(settings):
+    torch.manual_seed(0)
     model = MODELS.build(settings)
     model.init_weights()
     return model.train()
@@ -96,6 +106,11 @@ def main(out, sizes):
         _, several = spread(mine, **settings)
         one = losses_and_gradients(build(gather=False, **settings), everyone)
         results[other] = dict(several=several, one=one)
+    several = MMDistributedDataParallel(build_plus(gather=True), device_ids=None)
+    results['plus'] = dict(
+        several=losses_and_gradients(several, mine),
+        one=losses_and_gradients(build_plus(gather=False), everyone),
+    )
     settings = dict(pool_size=None, other='negative')
     torch.manual_seed(get_rank())
     model = MMDistributedDataParallel(build(gather=True, **settings), device_ids=None)

@@ -17,7 +17,7 @@ from reloclnet_mm.utils.cli import build_runner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from second_stages import conquer_settings
-from tiny_corpus import tiny_config, tiny_model
+from tiny_corpus import plus_model, tiny_config, tiny_model
 
 TWO_STAGES = dict(
     _delete_=True,
@@ -36,6 +36,9 @@ SETTINGS = {
     # Torch refuses to wrap such a model for several processes.
     'whole, chance': {'model': dict(_delete_=True, type='Chance', seed=1)},
     'whole, few videos': {'model.test_cfg.num_videos': 1},
+    # More videos are ranked than searched for moments, over all processes together.
+    'whole, spans': {'model': dict(_delete_=True, **plus_model())},
+    'sharded, spans': {'model': dict(_delete_=True, **plus_model()), 'test_cfg.shard_corpus': True},
     # Copies, for mmengine takes _delete_ out of what it merges.
     'whole, two stages': {'model': dict(TWO_STAGES)},
     'sharded, two stages': {'model': dict(TWO_STAGES), 'test_cfg.shard_corpus': True},

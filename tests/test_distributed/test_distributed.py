@@ -81,7 +81,7 @@ def test_recalls_and_lists_are_the_same_for_any_number_of_processes(processes, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2, 3, 4])
-@pytest.mark.parametrize('setting', ['', ', nms', ', few videos', ', two stages'])
+@pytest.mark.parametrize('setting', ['', ', nms', ', few videos', ', two stages', ', spans'])
 def test_a_corpus_spread_over_processes_has_the_lists_of_a_whole_one(
     processes, setting, of_processes
 ):
@@ -107,7 +107,7 @@ def test_models_without_weights_have_the_same_lists_in_several_processes(tmp_pat
 def test_negatives_of_all_processes_have_the_losses_and_gradients_of_one_batch(sizes, tmp_path):
     launch(len(sizes), 'contrasted_processes', tmp_path / 'found.pth', *sizes)
     found = torch.load(tmp_path / 'found.pth')
-    for name in ('negative', 'ignored', 'positive'):
+    for name in ('negative', 'ignored', 'positive', 'plus'):
         (losses, gradients), (expected, expected_gradients) = (
             found[name][key] for key in ('several', 'one')
         )

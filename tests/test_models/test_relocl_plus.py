@@ -51,9 +51,8 @@ def test_untrained_it_ranks_videos_as_the_nearest_clip():
 
 
 def test_moments_are_those_of_a_loop_over_spans():
-    model = build(
-        CONFIG, streams=SAME_WIDTH, moment_videos=2, max_iou=0.6, test_cfg=dict(alpha=2.0)
-    )
+    ranking = dict(alpha=2.0, moment_videos=2)
+    model = build(CONFIG, streams=SAME_WIDTH, max_iou=0.6, test_cfg=ranking)
     raw = without_times(untrained_inputs())
     samples = ask(model, raw, encode(model, raw))
     for q, sample in enumerate(samples):

@@ -32,5 +32,12 @@ model = dict(
     span_head=dict(type='SpanMapHead', rank=8),
     loss_ranking=dict(type='BatchSoftmaxLoss'),
     loss_span=dict(type='SpanMapLoss'),
-    test_cfg=dict(num_videos=100, alpha=30.0, min_span=1, num_moments=100, span_end='inclusive'),
+    test_cfg=dict(
+        num_videos=100,
+        moment_videos=20,
+        alpha=30.0,
+        min_span=1,
+        num_moments=100,
+        span_end='inclusive',
+    ),
 )
