@@ -107,7 +107,8 @@ class _WithModel:
 
 def _build(runner: Runner, kind: Kind, streams: Mapping[str, int], num_videos: int) -> BaseModel:
     trained = bare_model(runner.model)
-    ranking = asdict(trained.ranking)
+    # A search of few videos is a model's own economy.
+    ranking = asdict(trained.ranking) | dict(moment_videos=None)
     ranking['num_videos'] = min(ranking['num_videos'], num_videos)
     settings = dict(type=f'reloclnet_mm.{_MODELS[kind]}', streams=streams, test_cfg=ranking)
     if kind == 'nearest_clip':

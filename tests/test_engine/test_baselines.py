@@ -58,6 +58,21 @@ def test_a_baseline_has_the_results_of_its_own_config_on_the_same_data(tmp_path)
     assert alone[0] != alone[1]
 
 
+def test_a_model_that_searches_few_videos_for_moments_does_not_narrow_the_baselines(tmp_path):
+    cfg = config('relocl_anet_text', tmp_path)
+    whole = Runner.from_cfg(cfg).test()
+    cfg = config('relocl_anet_text', tmp_path, **{'model.test_cfg.moment_videos': 1})
+    cfg.experiment_name = 'few_videos'
+    few = Runner.from_cfg(cfg).test()
+    of_model, of_baselines = (
+        [k for k in whole if k.startswith(names) and 'VCMR/R100' in k]
+        for names in ('VCMR', ('nearest_clip', 'nearest_sentence'))
+    )
+    assert any(few[k] < whole[k] for k in of_model)
+    assert of_baselines
+    assert {k: few[k] for k in of_baselines} == {k: whole[k] for k in of_baselines}
+
+
 def test_a_line_says_why_there_is_nothing_to_compare_with(corpus_folder, tmp_path, messages):
     found = tiny_runner(corpus_folder, tmp_path, log_level='INFO').test()
     assert not [name for name in found if name.startswith('nearest')]
