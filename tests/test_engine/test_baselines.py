@@ -59,9 +59,11 @@ def test_a_baseline_has_the_results_of_its_own_config_on_the_same_data(tmp_path)
 
 
 def test_a_model_that_searches_few_videos_for_moments_does_not_narrow_the_baselines(tmp_path):
-    cfg = config('relocl_anet_text', tmp_path)
-    whole = Runner.from_cfg(cfg).test()
-    cfg = config('relocl_anet_text', tmp_path, **{'model.test_cfg.moment_videos': 1})
+    # Folders of their own, with the same data: files of a runner stay open.
+    for name in ('whole', 'few'):
+        (tmp_path / name).mkdir()
+    whole = Runner.from_cfg(config('relocl_anet_text', tmp_path / 'whole')).test()
+    cfg = config('relocl_anet_text', tmp_path / 'few', **{'model.test_cfg.moment_videos': 1})
     cfg.experiment_name = 'few_videos'
     few = Runner.from_cfg(cfg).test()
     of_model, of_baselines = (
