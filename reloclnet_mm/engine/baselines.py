@@ -60,7 +60,7 @@ def evaluate_baseline(
     # Not encoded_corpus, the folder of the trained model's.
     kept = {name: loop_cfg[name] for name in ('type', 'shard_corpus') if name in loop_cfg}
     own = dict(
-        runner=_WithModel(runner, _build(runner, kind, streams, len(names))),
+        runner=_WithModel(runner, build_baseline(runner, kind, streams, len(names))),
         dataloader=queries,
         corpus_dataloader=videos,
         evaluator=Evaluator([copy.deepcopy(metric) for metric in metrics_with_cells(loop)]),
@@ -105,7 +105,17 @@ class _WithModel:
         """Call none."""
 
 
-def _build(runner: Runner, kind: Kind, streams: Mapping[str, int], num_videos: int) -> BaseModel:
+def build_baseline(
+    runner: Runner, kind: Kind, streams: Mapping[str, int], num_videos: int
+) -> BaseModel:
+    """Build a model without training that ranks as the runner's model does.
+
+    Args:
+        runner: Runner of the trained model.
+        kind: Which baseline.
+        streams: Stream name to the width of its features.
+        num_videos: Number of videos of the corpus.
+    """
     trained = bare_model(runner.model)
     # A search of few videos is a model's own economy.
     ranking = asdict(trained.ranking) | dict(moment_videos=None)

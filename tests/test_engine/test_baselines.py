@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 from generated_data import small, write_data
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_corpus import REPOSITORY, tiny_runner
 
-from reloclnet_mm.engine.baselines import evaluate_baseline
+from reloclnet_mm.engine.baselines import build_baseline, evaluate_baseline
 from reloclnet_mm.engine.hooks.baselines import BaselineHook, baseline_cells, cells_below
 from reloclnet_mm.evaluation.table import Cell, result_table
 from reloclnet_mm.registry import HOOKS
@@ -58,21 +59,13 @@ def test_a_baseline_has_the_results_of_its_own_config_on_the_same_data(tmp_path)
     assert alone[0] != alone[1]
 
 
-def test_a_model_that_searches_few_videos_for_moments_does_not_narrow_the_baselines(tmp_path):
-    # Folders of their own, with the same data: files of a runner stay open.
-    for name in ('whole', 'few'):
-        (tmp_path / name).mkdir()
-    whole = Runner.from_cfg(config('relocl_anet_text', tmp_path / 'whole')).test()
-    cfg = config('relocl_anet_text', tmp_path / 'few', **{'model.test_cfg.moment_videos': 1})
-    cfg.experiment_name = 'few_videos'
-    few = Runner.from_cfg(cfg).test()
-    of_model, of_baselines = (
-        [k for k in whole if k.startswith(names) and 'VCMR/R100' in k]
-        for names in ('VCMR', ('nearest_clip', 'nearest_sentence'))
-    )
-    assert any(few[k] < whole[k] for k in of_model)
-    assert of_baselines
-    assert {k: few[k] for k in of_baselines} == {k: whole[k] for k in of_baselines}
+def test_a_baseline_ranks_as_the_model_but_searches_all_of_its_videos_for_moments(tmp_path):
+    changes = {'model.test_cfg.moment_videos': 1, 'model.test_cfg.num_moments': 7}
+    runner = Runner.from_cfg(config('relocl_anet_text', tmp_path, **changes))
+    found = build_baseline(runner, 'nearest_sentence', dict(subtitle=8), num_videos=5).ranking
+    assert runner.model.ranking.moment_videos == 1
+    assert found == replace(runner.model.ranking, moment_videos=None, num_videos=5)
+    assert found.num_moments == 7
 
 
 def test_a_line_says_why_there_is_nothing_to_compare_with(corpus_folder, tmp_path, messages):
