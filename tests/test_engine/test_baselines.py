@@ -62,9 +62,9 @@ def test_a_baseline_has_the_results_of_its_own_config_on_the_same_data(tmp_path)
 def test_a_baseline_ranks_as_the_model_but_searches_all_of_its_videos_for_moments(tmp_path):
     changes = {'model.test_cfg.moment_videos': 1, 'model.test_cfg.num_moments': 7}
     runner = Runner.from_cfg(config('relocl_anet_text', tmp_path, **changes))
-    found = build_baseline(runner, 'nearest_sentence', dict(subtitle=8), num_videos=5).ranking
+    found = build_baseline(runner, 'nearest_sentence', dict(subtitle=8), num_videos=3).ranking
     assert runner.model.ranking.moment_videos == 1
-    assert found == replace(runner.model.ranking, moment_videos=None, num_videos=5)
+    assert found == replace(runner.model.ranking, moment_videos=None, num_videos=3)
     assert found.num_moments == 7
 
 
