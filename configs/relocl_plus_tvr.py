@@ -13,7 +13,7 @@ model = dict(
     query_encoder=dict(max_tokens=_base_.max_tokens),
     test_cfg=dict(max_span=16),
 )
-train_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.train))
+train_dataloader = dict(batch_size=256, dataset=dict(pipeline=_base_.plain_pipelines.train))
 val_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.query))
 val_corpus_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.corpus))
 test_dataloader = dict(dataset=dict(pipeline=_base_.plain_pipelines.query))

@@ -98,14 +98,14 @@ def test_types_of_mmaction_and_mmengine_are_found_from_ours():
         'reloclnet_mm',
         'METRICS:mmaction.AccMetric',
         'TRANSFORMS:mmaction.LoadLocalizationFeature',
-        'HOOKS:EMAHook',
+        'HOOKS:SyncBuffersHook',
         'MODELS:ReLoCLNet',
     ) == {
         'METRICS:mmaction.AccMetric': 'mmaction.evaluation.metrics.acc_metric.AccMetric',
         'TRANSFORMS:mmaction.LoadLocalizationFeature': (
             'mmaction.datasets.transforms.loading.LoadLocalizationFeature'
         ),
-        'HOOKS:EMAHook': 'mmengine.hooks.ema_hook.EMAHook',
+        'HOOKS:SyncBuffersHook': 'mmengine.hooks.sync_buffer_hook.SyncBuffersHook',
         'MODELS:ReLoCLNet': 'reloclnet_mm.models.reloclnet.ReLoCLNet',
     }
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -46,6 +47,10 @@ XML_MODULES = {1: (3, 'StreamSpanHead'), 2: (2, 'MergedSpanHead')}
 EXAMPLES = '--features query=q.h5 video=v.h5 subtitle=s.h5'
 # Of few training videos a larger share is held out, so that about so many are, up to a third.
 HELD_OUT_VIDEOS = 10
+# Where the best epoch is chosen on held-out videos, an epoch of few queries has so many steps too:
+# its batches are smaller, but not too small to contrast within.
+EPOCH_STEPS = 20
+LEAST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,14 @@ class Base:
         """Share of the training videos that validation during training has; 0: it has others."""
         reader = self.cfg.val_dataloader.dataset.reader
         return reader.get('held_out', 0.1) if reader.get('part') == 'held_out' else 0.0
+
+    @property
+    def counts_others_as_negatives(self) -> bool:
+        """Whether other queries of a video are negatives of it, unless a setting says otherwise."""
+        loss = self.cfg.model.get('loss_ranking') or {}
+        with DefaultScope.overwrite_default_scope('reloclnet_mm'):
+            settings = signature(MODELS.get(loss['type'])).parameters if loss else {}
+        return 'other_positives' in settings
 
     @property
     def has_sentences(self) -> bool:
@@ -266,6 +279,19 @@ def _files_by_keys(data: Path, splits: Mapping[str, Split], has_sentences: bool)
     return found
 
 
+def batch_size_of(base: Base, num_queries: int) -> int | None:
+    """Return the batch size of training, which follows from the number of queries.
+
+    None: nothing is trained.
+    """
+    if not base.is_trained:
+        return None
+    batch = base.cfg.train_dataloader.batch_size
+    while base.held_out and batch > max(num_queries // EPOCH_STEPS, LEAST_BATCH):
+        batch //= 2
+    return batch
+
+
 def model_lines(base: Base, streams: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[str]:
     """Yield the settings of the model that follow from the data."""
     model = base.cfg.model
@@ -282,13 +308,16 @@ def model_lines(base: Base, streams: Mapping[str, int], sizes: Mapping[str, int]
 def _encoder_lines(
     model: Mapping[str, Any], streams: Mapping[str, int], sizes: Mapping[str, int]
 ) -> Iterator[str]:
-    head = encoder = ''
+    head, encoder = '', {}
     if model['type'].endswith('XML') and len(streams) != len(model['streams']):
-        num_blocks, kind = XML_MODULES[len(streams)]
-        encoder, head = f'num_blocks={num_blocks}, ', f"    span_head=dict(type='{kind}'),"
+        encoder['num_blocks'], kind = XML_MODULES[len(streams)]
+        head = f"    span_head=dict(type='{kind}'),"
+    if 'max_clips' in model['context_encoder']:
+        encoder['max_clips'] = sizes['max_clips']
     yield f'    query_channels={sizes["query_channels"]},'
     yield f'    query_encoder=dict(max_tokens={sizes["max_tokens"]}),'
-    yield f'    context_encoder=dict({encoder}max_clips={sizes["max_clips"]}),'
+    if encoder:
+        yield f'    context_encoder={_dict(**encoder)},'
     if head:
         yield head
 
@@ -300,6 +329,7 @@ def config_text(
     readers: Mapping[str, dict[str, Any]],
     clip_length: tuple[float | str | None, str],
     sizes: Mapping[str, int],
+    batch_size: int | None,
 ) -> str:
     """Return the text of the config."""
     cfg = base.cfg
@@ -313,6 +343,9 @@ def config_text(
     uses_train = base.is_trained or 'reader' in cfg.model
     used = readers if uses_train else dict(val=readers['val'])
     validation = 'held_out_reader' if 'held_out' in used else 'val_reader'
+    is_smaller = base.is_trained and batch_size < cfg.train_dataloader.batch_size
+    batch = f'batch_size={batch_size}, ' if is_smaller else ''
+    train = f'train_dataloader = dict({batch}dataset=dict(reader=train_reader, **data))'
     lines = [
         f'# {cfg.model.type} on own data, made by tools/new_config.py.',
         f'_base_ = {os.path.relpath(base.path.resolve(), args.out.parent.resolve())!r}',
@@ -328,7 +361,7 @@ def config_text(
         ')',
         *(f'{name}_reader = {_dict(_delete_=True, **x)}' for name, x in used.items()),
         '',
-        *['train_dataloader = dict(dataset=dict(reader=train_reader, **data))'] * base.is_trained,
+        *[train] * base.is_trained,
         f'val_dataloader = dict(dataset=dict(reader={validation}, **data))',
         f'val_corpus_dataloader = dict(dataset=dict(reader={validation}, **data))',
         'test_dataloader = dict(dataset=dict(reader=val_reader, **data))',
@@ -437,6 +470,7 @@ def run(args: argparse.Namespace) -> None:
         num_rows = next(iter(streams.values())).num_rows
         limits = sizes['max_clips'], base.span_end
         sizes |= span_sizes(args.data, splits['train'], num_rows, seconds, *limits)
+    batch_size = batch_size_of(base, len(splits['train'].queries))
     for finding in findings(
         splits,
         {name: x for name, x in features.items() if name != 'query'},
@@ -444,11 +478,13 @@ def run(args: argparse.Namespace) -> None:
         clip_length=seconds,
         max_clips=sizes['max_clips'],
         max_tokens=sizes['max_tokens'],
-        batch_size=base.cfg.train_dataloader.batch_size if base.is_trained else None,
+        batch_size=batch_size,
+        counts_others_as_negatives=base.counts_others_as_negatives,
     ):
         print(f'warning: {finding}')
     recorded = base.has_sentences or any(x.clip_length for x in streams.values())
-    text = config_text(args, base, features, readers, (None if recorded else seconds, how), sizes)
+    length = None if recorded else seconds
+    text = config_text(args, base, features, readers, (length, how), sizes, batch_size)
     with replace_file(args.out) as temporary:
         temporary.write_text(text, encoding='utf-8')
     tool = 'train' if base.is_trained else 'test'
@@ -461,7 +497,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('data', type=Path, help='folder of annotation and features')
     parser.add_argument(
         '--base',
-        default='relocl_anet_text.py',
+        default='relocl_plus_anet_text.py',
         help='config to start from, by path or by its name in configs/ (default: %(default)s)',
     )
     parser.add_argument('--out', type=Path, required=True, help='config to write')

@@ -162,6 +162,7 @@ def findings(
     max_clips: int,
     max_tokens: int,
     batch_size: int | None,
+    counts_others_as_negatives: bool,
 ) -> Iterator[str]:
     """Yield what will stop or hurt a training or a test, in words.
 
@@ -174,6 +175,7 @@ def findings(
         max_tokens: Tokens of a query that are used.
         batch_size: Queries of a batch of training; None: nothing is trained, and ``val`` alone
             needs features.
+        counts_others_as_negatives: Whether the losses take other queries of a video for negatives.
     """
     used = [splits['val']] if batch_size is None else [*splits.values()]
     videos = {name: video for split in splits.values() for name, video in split.videos.items()}
@@ -203,7 +205,7 @@ def findings(
                 f'{short} training moments are shorter than a clip of {clip_length:g} s; extract '
                 'features with shorter clips to find them exactly'
             )
-    if batch_size is not None:
+    if batch_size is not None and counts_others_as_negatives:
         yield from _others_of_a_video(train, batch_size)
 
 

@@ -19,24 +19,33 @@ _PLACE_CHANNELS = 2 * _FREQUENCIES + 2
 
 
 class Residual(nn.Module):
-    """Adds to a vector a linear map of it and one of its context; both are 0 at first.
+    """Adds to a vector linear maps of it, of its context and of its video; all are 0 at first.
 
-    Where the widths differ there is nothing to add to, and the linear map starts at random.
+    Where the widths differ there is nothing to add to, and the first map starts at random.
 
     Args:
-        in_channels: Width of the vector.
+        in_channels: Width of the vector, and of what stands for its video.
         embed_dims: Width of its context.
         out_channels: Width of the result.
         scale: Factor of what comes from the context. Small, for an optimizer that moves each
             weight by the learning rate would move unit vectors far.
+        has_video: Whether the vector is part of a video.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, out_channels: int, scale: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        out_channels: int,
+        scale: float,
+        has_video: bool = False,
+    ) -> None:
         super().__init__()
         self.skip = in_channels == out_channels
         self.scale = scale
         self.linear = nn.Linear(in_channels, out_channels, bias=False)
         self.context = nn.Linear(embed_dims, out_channels)
+        self.video = nn.Linear(in_channels, out_channels, bias=False) if has_video else None
 
     def init_weights(self) -> None:
         """Make the result equal to the vector, where it has the right width."""
@@ -44,18 +53,26 @@ class Residual(nn.Module):
             nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.context.weight)
         nn.init.zeros_(self.context.bias)
+        if self.video is not None:
+            nn.init.zeros_(self.video.weight)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, video: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Compute unit vectors.
 
         Args:
             x: (R, in_channels), unit vectors.
             context: (R, embed_dims).
+            video: (N, in_channels) of N videos, and the number of rows (N,) of each.
 
         Returns:
             (R, out_channels).
         """
         y = self.linear(x) + self.scale * self.context(context)
+        if video is not None:
+            whole, counts = video
+            y = y + self.video(whole).repeat_interleave(counts, 0)
         return F.normalize(x + y if self.skip else y, dim=1)
 
 
@@ -64,6 +81,13 @@ def hide_rows(x: Tensor, probability: float, training: bool) -> Tensor:
     if not training or probability == 0:
         return x
     return x * (torch.rand(len(x), 1, device=x.device) >= probability)
+
+
+def jitter(x: Tensor, noise: float, training: bool) -> Tensor:
+    """Turn unit vectors (R, d) a little in training, by random vectors of so much length."""
+    if not training or noise == 0:
+        return x
+    return F.normalize(x + noise * torch.randn_like(x) / math.sqrt(x.shape[1]), dim=1)
 
 
 def place_in_video(layout: RowLayout) -> Tensor:
@@ -90,6 +114,7 @@ class ResidualQueryEncoder(nn.Module):
         num_layers: Number of layers over the tokens.
         max_tokens: Number of positions in the table.
         input_dropout: Probability that a token is hidden from the layers in training.
+        noise: Length of what is added to a query's mean in training, which has length 1.
         dropout: Dropout probability everywhere else.
         scale: See :class:`Residual`.
         padding: ``independent``; the authors' padding is not imitated.
@@ -104,8 +129,9 @@ class ResidualQueryEncoder(nn.Module):
         num_heads: int,
         num_layers: int = 1,
         max_tokens: int = 30,
-        input_dropout: float = 0.1,
-        dropout: float = 0.2,
+        input_dropout: float = 0.2,
+        noise: float = 0.3,
+        dropout: float = 0.3,
         scale: float = 0.1,
         padding: Padding = 'independent',
     ) -> None:
@@ -114,6 +140,7 @@ class ResidualQueryEncoder(nn.Module):
         check_choice('ResidualQueryEncoder: padding', padding, ('independent',))
         self.in_channels = in_channels
         self.input_dropout = input_dropout
+        self.noise = noise
         self.stream_names = tuple(streams)
         self.projection = nn.Linear(in_channels, embed_dims)
         self.position = nn.Embedding(max_tokens, embed_dims)
@@ -159,7 +186,7 @@ class ResidualQueryEncoder(nn.Module):
                 f'a query of {length} tokens meets a position table of {max_len}; lower max_tokens '
                 'of the data set, or enlarge that of the encoder'
             )
-        mean = F.normalize(layout.mean(tokens), dim=1)
+        mean = jitter(F.normalize(layout.mean(tokens), dim=1), self.noise, self.training)
         x = hide_rows(_visible(tokens), self.input_dropout, self.training)
         x = self.projection(x) + self.position.weight[layout.positions]
         masks = self_attention_masks(layout, 'independent')
@@ -189,8 +216,9 @@ class ResidualQueryEncoder(nn.Module):
 class ResidualContextEncoder(nn.Module):
     """Encodes a clip as its features plus what is learned from its neighbours and its place.
 
-    Streams are encoded apart. A clip without features, such as one in which nothing is said, has a
-    learned direction in their place.
+    What is learned are maps of the clip itself, of layers over all clips, and of the mean clip,
+    which tells what the video is about. Streams are encoded apart. A clip without features, such as
+    one in which nothing is said, has a learned direction in their place.
 
     Args:
         in_channels: Stream name to the width of its clip features.
@@ -200,6 +228,7 @@ class ResidualContextEncoder(nn.Module):
         num_layers: Number of layers over the clips.
         kernel_size: See :class:`~reloclnet_mm.models.layers.PreNormLayer`.
         input_dropout: Probability that a clip is hidden from the layers in training.
+        noise: Length of what is added to what the layers see of a clip in training.
         dropout: Dropout probability everywhere else.
         scale: See :class:`Residual`.
         padding: ``independent``; the authors' padding is not imitated.
@@ -214,8 +243,9 @@ class ResidualContextEncoder(nn.Module):
         num_heads: int,
         num_layers: int = 2,
         kernel_size: int = 5,
-        input_dropout: float = 0.1,
-        dropout: float = 0.2,
+        input_dropout: float = 0.2,
+        noise: float = 0.3,
+        dropout: float = 0.3,
         scale: float = 0.1,
         padding: Padding = 'independent',
     ) -> None:
@@ -235,6 +265,7 @@ class ResidualContextEncoder(nn.Module):
                     ],
                     scale,
                     input_dropout,
+                    noise,
                 )
                 for name, channels in in_channels.items()
             }
@@ -270,26 +301,31 @@ class _ResidualStream(nn.Module):
         layers: Sequence[PreNormLayer],
         scale: float,
         input_dropout: float,
+        noise: float,
     ) -> None:
         super().__init__()
         self.input_dropout = input_dropout
+        self.noise = noise
         # The gradient of a unit vector has no bound where the vector is 0.
         self.empty = nn.Parameter(F.normalize(torch.randn(in_channels), dim=0))
         self.projection = nn.Linear(in_channels + _PLACE_CHANNELS, embed_dims)
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(embed_dims)
-        self.output = Residual(in_channels, embed_dims, out_channels, scale)
+        self.output = Residual(in_channels, embed_dims, out_channels, scale, has_video=True)
 
     def forward(self, clips: Tensor, layout: RowLayout) -> tuple[Tensor, Tensor]:
         clips = torch.where(clips.any(1, keepdim=True), clips, self.empty)
         units = F.normalize(clips, dim=1)
-        seen = hide_rows(_visible(units), self.input_dropout, self.training)
+        seen = jitter(units, self.noise, self.training)
+        seen = hide_rows(seen, self.input_dropout, self.training)
+        video = F.normalize(layout.mean(seen), dim=1)
+        seen = seen * math.sqrt(seen.shape[1])
         x = self.projection(torch.cat([seen, place_in_video(layout).to(seen.dtype)], 1))
         masks = self_attention_masks(layout, 'independent')
         for layer in self.layers:
             x = layer(x, layout, masks)
         x = self.norm(x)
-        return self.output(units, x), x
+        return self.output(units, x, (video, layout.rows_of_each)), x
 
 
 def _visible(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
 
 from reloclnet_mm.utils.cli import build_runner
@@ -37,6 +38,8 @@ class Kill(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.iteration:
+            # The launcher ends all processes with the first: the one that writes has to be done.
+            barrier()
             os.kill(os.getpid(), signal.SIGKILL)
 
 

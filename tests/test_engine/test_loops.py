@@ -1,5 +1,6 @@
 """Validation and test over a corpus that is encoded inside the run."""
 
+import copy
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tiny_corpus import read_lines, tiny_config, tiny_model, tiny_runner, write_lines
 
+from reloclnet_mm.engine.checkpointing.loading import load_weights_only
 from reloclnet_mm.engine.loops.corpus_loops import CorpusValLoop
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.registry import MODELS
@@ -114,6 +116,52 @@ def test_averaged_weights_encode_the_corpus_too(corpus_folder, tmp_path):
     # EMAHook saves the averaged weights as the checkpoint's.
     torch.testing.assert_close(found, tested(tmp_path / 'run' / 'epoch_1.pth'))
     assert (found - tested(last)).abs().max() > 1e-3
+
+
+class Validations(Hook):
+    """Shifts a weight before training, and keeps what each validation sees."""
+
+    def __init__(self):
+        self.epochs = []
+        self.weights = []
+
+    def before_train(self, runner):
+        torch.nn.init.constant_(runner.model.query_encoder.projection.linear.bias, 7)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self.epochs.append(runner.epoch)
+        self.weights.append(copy.deepcopy(runner.model.state_dict()))
+
+
+def validated(*args, **settings):
+    settings = dict(train_cfg=dict(val_untrained=True), **settings)
+    runner = tiny_runner(*args, **settings, val_dataloader=dict(batch_size=100))
+    seen = Validations()
+    runner.register_hook(seen)
+    runner.train()
+    return seen
+
+
+def test_the_model_as_it_begins_is_epoch_0_and_kept_where_training_makes_it_no_better(
+    corpus_folder, tmp_path
+):
+    seen = validated(
+        corpus_folder,
+        tmp_path,
+        # No recall changes.
+        optim_wrapper=dict(optimizer=dict(lr=0.0)),
+        custom_hooks=[dict(type='EMAHook', momentum=0.3)],
+    )
+    assert seen.epochs == [0, 1]
+    assert (seen.weights[0]['query_encoder.projection.linear.bias'] == 7).all()
+    (best,) = tmp_path.glob('best*_epoch_0.pth')
+    found = load_weights_only(best)['state_dict']
+    assert all(torch.equal(found[key], x) for key, x in seen.weights[0].items())
+
+
+def test_a_training_that_is_resumed_is_not_validated_as_it_began(corpus_folder, tmp_path):
+    assert validated(corpus_folder, tmp_path).epochs == [0, 1]
+    assert validated(corpus_folder, tmp_path, epochs=2, resume=True).epochs == [2]
 
 
 def test_a_training_with_averaged_weights_resumes(corpus_folder, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.registry import DefaultScope
 from retrievers import (
     CLIPS,
@@ -18,7 +19,7 @@ from retrievers import (
 )
 from tiny_corpus import CHANNELS, packed
 
-from reloclnet_mm.models.residual_encoders import place_in_video
+from reloclnet_mm.models.residual_encoders import jitter, place_in_video
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import RowLayout
 from reloclnet_mm.structures.span_grid import span_iou
@@ -108,6 +109,36 @@ def moments(model, raw, q, v):
             iou = float(span_iou(torch.tensor([[first, end]]).float(), torch.tensor([other])))
             hits += p * ((iou >= 0.5) + (iou >= 0.7)) / 2
         yield hits, (first * (1.5 + v), end * (1.5 + v))
+
+
+def test_a_clip_is_moved_by_a_map_of_the_mean_of_its_video():
+    model = untrained()
+    video_map = model.context_encoder.streams.subtitle.output.video
+    with torch.no_grad():
+        video_map.weight.copy_(2 * torch.eye(len(video_map.weight)))
+    raw = without_times(untrained_inputs())
+    inputs = packed(raw)
+    with torch.no_grad():
+        rows = model.encode_context(inputs)['retrieval']['subtitle']
+    layout = inputs['clips'].layout
+    found = dict(zip(inputs['clips'].places.tolist(), range(len(layout)), strict=True))
+    units = F.normalize(raw['subtitle'], dim=2)
+    for place, video in found.items():
+        own = units[video, : int(layout.lengths[place])]
+        expected = F.normalize(own + 2 * F.normalize(own.mean(0), dim=0), dim=1)
+        first = int(layout.first_rows[place])
+        torch.testing.assert_close(rows[first : first + len(own)], expected)
+
+
+def test_noise_turns_unit_vectors_in_training_alone():
+    torch.manual_seed(0)
+    x = F.normalize(torch.randn(1000, 64), dim=1)
+    assert jitter(x, 0.3, training=False) is x
+    turned = jitter(x, 0.3, training=True)
+    torch.testing.assert_close(turned.norm(dim=1), torch.ones(1000))
+    # Noise of length 0.3 is nearly orthogonal to a vector: the angle has the tangent 0.3.
+    cosines = (x * turned).sum(1)
+    assert abs(float(cosines.mean()) - 1 / (1 + 0.3**2) ** 0.5) < 0.005
 
 
 def test_clips_without_features_have_finite_gradients():

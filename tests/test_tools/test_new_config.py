@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tiny_corpus import features, write_lines
-from tool_processes import REPOSITORY, run_here
+from tool_processes import REPOSITORY, load_tool, run_here
 
 from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.registry import DATASETS, MODELS
@@ -80,7 +80,9 @@ def write_stream(folder, name, rows=(), **attributes):
 
 
 def new_config(data, *options, status=0):
-    """What the tool prints, and the config that it wrote."""
+    """What the tool prints, and the config that it wrote; of ReLoCLNet where none is named."""
+    if '--base' not in options:
+        options = ('--base', 'relocl_anet_text.py', *options)
     printed = run_here(data.parent, 'new_config', 'mine', '--out', 'my.py', *options, status=status)
     return printed, None if status else Config.fromfile(data.parent / 'my.py')
 
@@ -122,7 +124,11 @@ def test_a_config_for_one_stream_worked_by_hand(data):
 
 @pytest.mark.parametrize('streams', [['subtitle'], ['video'], ['video', 'subtitle']])
 @pytest.mark.parametrize(
-    'base', ['relocl_anet_text', 'relocl_tvr', 'xml_anet_text', 'xml_tvr', 'relocl_activitynet']
+    'base',
+    [
+        *('relocl_anet_text', 'relocl_tvr', 'xml_anet_text', 'xml_tvr', 'relocl_activitynet'),
+        'relocl_plus_tvr',
+    ],
 )
 def test_the_model_fits_the_data_whatever_the_base(data, base, streams, monkeypatch):
     (data / 'subtitles.h5').unlink()
@@ -158,6 +164,39 @@ def test_the_written_config_trains_and_tests_through_the_tools(data, base, strea
     checkpoint = (data.parent / 'work_dirs/my/last_checkpoint').read_text()
     printed = run_here(data.parent, 'test', 'my.py', checkpoint, '--cfg-options', *SMALL)
     assert 'VCMR IoU 0.7' in printed
+
+
+def test_without_a_base_it_is_relocl_plus_with_videos_held_out_and_small_batches(data):
+    lines = (data / 'train.jsonl').read_text().replace('"cow"', '"pup"')
+    (data / 'train.jsonl').write_text(lines)
+    write_stream(data, 'subtitle', dict(pup=4), clip_length=5.0)
+    printed = run_here(data.parent, 'new_config', 'mine', '--out', 'my.py')
+    cfg = Config.fromfile(data.parent / 'my.py')
+    check_settings(cfg)
+    assert cfg.model.type == 'ReLoCLNetPlus'
+    assert cfg.val_dataloader.dataset.reader.part == 'held_out'
+    # Its losses know the other queries of a video.
+    assert 'other queries of the same video' not in printed
+    # 256 is halved until it is not above 16: three queries are fewer than twenty batches of it.
+    assert cfg.train_dataloader.batch_size == 16
+    run_here(data.parent, 'train', 'my.py', '--cfg-options', *SMALL)
+    folder = data.parent / 'work_dirs/my'
+    printed = run_here(
+        *(data.parent, 'test', 'my.py', (folder / 'last_checkpoint').read_text()),
+        *('--cfg-options', *SMALL),
+    )
+    assert 'R@1 nearest clip' in printed
+
+
+@pytest.mark.parametrize(
+    ('num_queries', 'batch_size'), [(9, 16), (600, 16), (640, 32), (5119, 128), (5120, 256)]
+)
+def test_an_epoch_has_twenty_steps_where_batches_stay_large_enough(num_queries, batch_size):
+    tool = load_tool('new_config')
+    base = tool.Base.read('relocl_plus_anet_text.py')
+    assert tool.batch_size_of(base, num_queries) == batch_size
+    # The recipe of a paper stays as it is.
+    assert tool.batch_size_of(tool.Base.read('relocl_anet_text.py'), num_queries) == 128
 
 
 UNTRAINED = (

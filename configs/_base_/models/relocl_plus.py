@@ -3,8 +3,8 @@
 embed_dims = 128
 num_heads = 4
 # On rows that are hidden from the layers, and everywhere else.
-input_dropout = 0.1
-dropout = 0.2
+input_dropout = 0.2
+dropout = 0.3
 
 # Features as they are: places are in the encoders, and norms in the mean of a query's tokens. A
 # config sets them where it sets what follows from the data.

@@ -1,5 +1,6 @@
 """Hooks."""
 
+from reloclnet_mm.engine.hooks.averaged_weights import EMAHook
 from reloclnet_mm.engine.hooks.baselines import BaselineHook
 from reloclnet_mm.engine.hooks.checkpoint_check import CheckpointCheckHook
 from reloclnet_mm.engine.hooks.checkpoint_hook import AtomicCheckpointHook
@@ -19,6 +20,7 @@ __all__ = [
     'CheckpointCheckHook',
     'CollapseWarningHook',
     'DataCheckHook',
+    'EMAHook',
     'EarlyStoppingHook',
     'FiniteLossHook',
     'HardNegativeHook',

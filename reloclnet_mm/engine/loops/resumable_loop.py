@@ -50,6 +50,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         val_begin: First epoch, from 1, that is validated.
         val_interval: Epochs from one validation to the next.
         dynamic_intervals: Other intervals from certain epochs on.
+        val_untrained: Whether to validate before the first step too, so that the best checkpoint is
+            the model as it begins, of epoch 0, where training makes it no better.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         dynamic_intervals: list[tuple[int, int]] | None = None,
+        val_untrained: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        self.val_untrained = val_untrained
         self._resumed: dict[str, Any] | None = None
         self._epoch_start = 0
         self._is_validating = False
@@ -74,6 +78,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._restore()
             if not is_over:
                 self._validate_if_due()
+        if self.val_untrained and self._iter == 0:
+            self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate_if_due()
@@ -187,9 +193,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             and self._epoch >= self.val_begin
             and (self._epoch % self.val_interval == 0 or is_last)
         ):
-            self._is_validating = True
-            self.runner.val_loop.run()
-            self._is_validating = False
+            self._validate()
+
+    def _validate(self) -> None:
+        self._is_validating = True
+        self.runner.val_loop.run()
+        self._is_validating = False
 
     def _loaders(self) -> dict[str, DataLoader]:
         """Return the data loaders that are used again and again, by name."""
