@@ -42,7 +42,7 @@ class ReLoCLNetPlus(CorpusRetriever):
     def __init__(
         self,
         *,
-        max_iou: float = 0.6,
+        max_iou: float = 0.5,
         query_channels: int,
         context_encoder: dict,
         init_cfg: dict | list[dict] | None = None,

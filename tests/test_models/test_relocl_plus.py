@@ -21,6 +21,7 @@ from tiny_corpus import CHANNELS, packed
 
 from reloclnet_mm.models.residual_encoders import jitter, place_in_video
 from reloclnet_mm.registry import MODELS
+from reloclnet_mm.retrieval.map_search import choose_distinct, rival_sets
 from reloclnet_mm.structures import RowLayout
 from reloclnet_mm.structures.span_grid import span_iou
 
@@ -168,3 +169,14 @@ def test_longer_queries_than_the_table_are_refused():
     raw = without_times(untrained_inputs(clips=CLIPS, tokens=TOKENS))
     with pytest.raises(ValueError, match='a query of 4 tokens meets a position table of 3'):
         build(CONFIG, streams=SAME_WIDTH, max_tokens=3)(packed(raw))
+
+
+def test_spans_are_chosen_from_the_best_on_where_none_chosen_excludes_them():
+    # Spans 0 and 1 exclude each other, as do 1 and 2; nothing is below 0 but what is no span.
+    rivals = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]).bool()
+    scores = torch.tensor([[3.0, 4.0, 2.0, 1.0], [4.0, 3.0, 2.0, -1.0], [-1.0] * 4])
+    best, spans = choose_distinct(scores, rival_sets(rivals), 3)
+    assert best.tolist() == [[4, 1, -1], [4, 2, -1], [-1, -1, -1]]
+    assert spans.tolist() == [[1, 3, 0], [0, 2, 0], [0, 0, 0]]
+    best, spans = choose_distinct(scores, rival_sets(rivals), 1)
+    assert spans.tolist() == [[1], [0], [0]]
