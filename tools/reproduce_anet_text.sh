@@ -13,6 +13,7 @@ trained=(
     'lse in place of hinge=relocl_anet_text_lse'
     'no hard negatives=relocl_anet_text_easy_negatives'
     'XML=xml_anet_text'
+    'ReLoCLNetPlus=relocl_plus_anet_text'
 )
 untrained=(
     'nearest sentence=nearest_sentence_anet_text'
@@ -26,7 +27,10 @@ for row in "${trained[@]}"; do
         python "$repository/tools/train.py" "$repository/configs/$model.py" \
             --seed "$seed" --work-dir "$out/$model/seed_$seed" --resume
     done
-    rows+=("${row%%=*}=$repository/configs/$model.py:$out/$model/seed_*/epoch_4.pth")
+    # ReLoCLNetPlus chooses its epoch on held-out training videos, the others have their last.
+    checkpoints='epoch_4.pth'
+    [[ $model != relocl_plus_* ]] || checkpoints='best_*.pth'
+    rows+=("${row%%=*}=$repository/configs/$model.py:$out/$model/seed_*/$checkpoints")
 done
 for row in "${untrained[@]}"; do
     rows+=("${row%%=*}=$repository/configs/${row#*=}.py")
