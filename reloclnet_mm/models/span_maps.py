@@ -126,5 +126,6 @@ def _products(linear: nn.Linear, queries: Tensor, clips: Tensor) -> Tensor:
 
 def _span_sums(x: Tensor, grid: Tensor) -> Tensor:
     """Sum (P, L) over the clips of each span, (P, S)."""
-    total = F.pad(x.cumsum(1), (1, 0))
-    return total[:, grid[:, 1]] - total[:, grid[:, 0]]
+    # In float64: the sum over a span may be small beside that over the clips before it.
+    total = F.pad(x.cumsum(1, dtype=torch.float64), (1, 0))
+    return (total[:, grid[:, 1]] - total[:, grid[:, 0]]).to(x.dtype)
