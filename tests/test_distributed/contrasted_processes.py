@@ -69,7 +69,10 @@ def build(pool_size, gather, other):
 
 def build_plus(gather):
     """ReLoCLNetPlus, with the same weights at every call."""
-    return with_weights(plus_model(input_dropout=0.0, dropout=0.0, gather_negatives=gather))
+    settings = plus_model(input_dropout=0.0, dropout=0.0, gather_negatives=gather)
+    for name in ('query_encoder', 'context_encoder'):
+        settings[name]['noise'] = 0.0
+    return with_weights(settings)
 
 
 def with_weights(settings):
