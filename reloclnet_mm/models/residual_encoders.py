@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reloclnet_mm.models.layers import Padding, PreNormLayer, self_attention_masks
 from reloclnet_mm.registry import MODELS
 from reloclnet_mm.structures import RowLayout
-from reloclnet_mm.utils.checks import check_choice, check_count
+from reloclnet_mm.utils.checks import check_choice, check_count, check_number
 
 # Functions of a clip's place in its video: sines and cosines of so many frequencies, the place
 # itself and the number of clips.
@@ -137,6 +137,7 @@ class ResidualQueryEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_count('ResidualQueryEncoder: num_layers', num_layers)
+        check_number('ResidualQueryEncoder: noise', noise, low=0)
         check_choice('ResidualQueryEncoder: padding', padding, ('independent',))
         self.in_channels = in_channels
         self.input_dropout = input_dropout
@@ -251,6 +252,7 @@ class ResidualContextEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_count('ResidualContextEncoder: num_layers', num_layers)
+        check_number('ResidualContextEncoder: noise', noise, low=0)
         check_choice('ResidualContextEncoder: padding', padding, ('independent',))
         self.in_channels = dict(in_channels)
         self.streams = nn.ModuleDict(
