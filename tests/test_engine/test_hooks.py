@@ -11,6 +11,7 @@ from tiny_corpus import tiny_model, tiny_runner
 from reloclnet_mm.engine.hooks.checkpoint_check import weights_difference
 from reloclnet_mm.engine.hooks.hard_negatives import HardNegativeHook
 from reloclnet_mm.engine.hooks.recall_table import RecallTableHook
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation import VideoRecall
 from reloclnet_mm.registry import HOOKS, MODELS
 
@@ -67,6 +68,11 @@ def test_the_recalls_of_a_test_are_logged_as_a_table_and_other_metrics_below_it(
         ['R@1', '12.50'],
         ['mAP:', '0.5000'],
     ]
+
+
+def test_an_average_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="ema_type is 'Average', expected an average of mmengine"):
+        HOOKS.build(dict(type='reloclnet_mm.EMAHook', ema_type='Average'))
 
 
 def test_weights_of_the_model_itself_do_not_differ():

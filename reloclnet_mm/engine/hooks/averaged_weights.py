@@ -24,7 +24,7 @@ class EMAHook(MMEngineEMAHook):
         **settings: Passed to mmengine's EMAHook; those that are not its own to the average.
 
     Raises:
-        InputError: Neither the hook nor the average has such a setting.
+        InputError: There is no such average, or neither it nor the hook has such a setting.
     """
 
     # After the hooks that set buffers before training, before AtomicCheckpointHook.
@@ -32,7 +32,13 @@ class EMAHook(MMEngineEMAHook):
 
     def __init__(self, ema_type: str = 'ExponentialMovingAverage', **settings: Any) -> None:
         super().__init__(ema_type, **settings)
-        known = signature(MODELS.get(ema_type)).parameters.keys()
+        average = MODELS.get(ema_type)
+        if average is None:
+            raise InputError(
+                f'EMAHook: ema_type is {ema_type!r}, expected an average of mmengine, such as '
+                "'ExponentialMovingAverage'; correct the name"
+            )
+        known = signature(average).parameters.keys()
         unknown = sorted(self.ema_cfg.keys() - known - {'type'})
         if unknown:
             raise InputError(
