@@ -1,7 +1,7 @@
 # ReLoCLNet on ActivityNet Captions as text, one stream; minutes on a CPU.
 _base_ = [
     '_base_/models/reloclnet.py',
-    '_base_/datasets/anet_text.py',
+    '_base_/datasets/anet_text_held_out.py',
     '_base_/evaluation/corpus.py',
     '_base_/schedules/bert_adam_short.py',
     '_base_/default_runtime.py',

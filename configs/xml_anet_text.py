@@ -1,7 +1,7 @@
 # XML on ActivityNet Captions as text, one stream; trained as relocl_anet_text.py is.
 _base_ = [
     '_base_/models/xml_one_stream.py',
-    '_base_/datasets/anet_text.py',
+    '_base_/datasets/anet_text_held_out.py',
     '_base_/evaluation/corpus.py',
     '_base_/schedules/bert_adam_short.py',
     '_base_/default_runtime.py',

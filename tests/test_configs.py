@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from tiny_corpus import REPOSITORY
+from tool_processes import run_here
 
 from reloclnet_mm.engine.hooks.data_check import data_difference
 from reloclnet_mm.registry import DATASETS, MODELS
@@ -23,11 +24,24 @@ BATCH_SIZE = 3
 
 @pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
 def test_a_config_trains_validates_and_tests(path, tmp_path):
-    cfg = small(Config.fromfile(path), tmp_path / 'run')
+    train_validate_and_test(path, tmp_path)
+
+
+def test_stages_that_process_features_otherwise_train_validate_and_test(tmp_path):
+    first, second = (
+        REPOSITORY / f'configs/{name}_anet_text.py' for name in ('relocl_plus', 'conquer')
+    )
+    weights = ('--checkpoint', 'first.pth')
+    run_here(tmp_path, 'two_stage_config', first, second, *weights, '--out', 'joined.py')
+    train_validate_and_test(tmp_path / 'joined.py', tmp_path)
+
+
+def train_validate_and_test(path, folder):
+    cfg = small(Config.fromfile(path), folder / 'run')
     shrink(cfg.model)
     cfg.train_cfg.max_epochs = 1
     cfg.train_dataloader.batch_size = BATCH_SIZE
-    write_data(cfg, tmp_path)
+    write_data(cfg, folder)
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == math.ceil(len(runner.train_dataloader.dataset) / BATCH_SIZE)
@@ -68,5 +82,5 @@ def test_the_derived_config_of_the_page_is_checked_and_its_model_fits_its_data(t
                 max_clips=100,
                 max_tokens=40,
             )
-            split = 'train' if name == 'train_dataloader' else 'val'
+            split = 'val' if name.startswith('test') else 'train'
             assert dataset.reader['split'] == split

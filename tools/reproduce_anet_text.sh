@@ -27,10 +27,8 @@ for row in "${trained[@]}"; do
         python "$repository/tools/train.py" "$repository/configs/$model.py" \
             --seed "$seed" --work-dir "$out/$model/seed_$seed" --resume
     done
-    # ReLoCLNetPlus chooses its epoch on held-out training videos, the others have their last.
-    checkpoints='epoch_4.pth'
-    [[ $model != relocl_plus_* ]] || checkpoints='best_*.pth'
-    rows+=("${row%%=*}=$repository/configs/$model.py:$out/$model/seed_*/$checkpoints")
+    # That of the best epoch on held-out training videos.
+    rows+=("${row%%=*}=$repository/configs/$model.py:$out/$model/seed_*/best_*.pth")
 done
 for row in "${untrained[@]}"; do
     rows+=("${row%%=*}=$repository/configs/${row#*=}.py")

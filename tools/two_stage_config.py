@@ -3,7 +3,7 @@ r"""Write a config that puts the second stage of one config over the model of an
     python tools/two_stage_config.py configs/xml_anet_text.py configs/conquer_anet_text.py \
         --checkpoint work_dirs/xml_anet_text/epoch_4.pth --out conquer_xml_anet_text.py
 
-The settings are those of SECOND but for its first stage. Both stages see the same features.
+The settings are those of SECOND but for its first stage, which reads what it reads in FIRST.
 """
 
 import argparse
@@ -19,6 +19,11 @@ from reloclnet_mm.utils.cli import input_errors_end_the_program, read_config, ru
 from reloclnet_mm.utils.fileio import write_text
 
 _LOADERS = ('val_dataloader', 'val_corpus_dataloader', 'test_dataloader', 'test_corpus_dataloader')
+# What a stage reads of a query or a video; the rest of a data set says which they are.
+_READ = {
+    *('feature_files', 'channels', 'normalize', 'clip_length', 'max_clips', 'max_tokens'),
+    'pipeline',
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,13 +49,15 @@ def main(argv: list[str] | None = None) -> None:
             for path in (args.first, args.second)
         )
         check_stages(first, second)
-        model = model_settings(first, args.checkpoint)
+        settings = dict(model=model_settings(first, args.checkpoint))
+        settings |= loader_settings(first, second)
         base = os.path.relpath(args.second.resolve(), args.out.parent.resolve())
-        text = (
-            f'# The second stage of {args.second.name} over the model of {args.first.name}.\n'
-            f'_base_ = {Path(base).as_posix()!r}\n\nmodel = {pformat(model, sort_dicts=False)}\n'
-        )
-        write_text(args.out, text)
+        lines = [
+            f'# The second stage of {args.second.name} over the model of {args.first.name}.',
+            f'_base_ = {Path(base).as_posix()!r}',
+            *(f'\n{name} = {pformat(x, sort_dicts=False)}' for name, x in settings.items()),
+        ]
+        write_text(args.out, '\n'.join(lines) + '\n')
         print(f'wrote {args.out}')
 
 
@@ -58,7 +65,7 @@ def check_stages(first: Config, second: Config) -> None:
     """Refuse configs that cannot be joined.
 
     Raises:
-        InputError: SECOND has no two stages, FIRST has, or they read different data.
+        InputError: SECOND has no two stages, FIRST has, or their queries or videos differ.
     """
     if 'second_stage' not in second.model or 'second_stage' in first.model:
         raise InputError(
@@ -66,11 +73,31 @@ def check_stages(first: Config, second: Config) -> None:
             'then the config of a TwoStageRetriever; give them in this order'
         )
     for name in _LOADERS:
-        if first[name].dataset != second[name].dataset:
+        one, other = (
+            {k: x for k, x in cfg[name].dataset.items() if k not in {*_READ, 'second_stage'}}
+            for cfg in (first, second)
+        )
+        if one != other:
+            differing = sorted(k for k in one.keys() | other if one.get(k) != other.get(k))
             raise InputError(
-                f'{first.filename}: {name}.dataset differs from that of {second.filename}; where '
-                'stages see other features, derive a config by hand as configs/conquer_tvr.py does'
+                f'{first.filename}: {name}.dataset differs from that of {second.filename} in '
+                f'{", ".join(differing)}; both stages are evaluated with the same queries and '
+                'videos'
             )
+
+
+def loader_settings(first: Config, second: Config) -> dict[str, Any]:
+    """Return the dataloaders whose first stage reads something else than in SECOND."""
+    settings = {}
+    for name in _LOADERS:
+        one, other = first[name].dataset.to_dict(), second[name].dataset.to_dict()
+        read = other.get('second_stage') or {k: x for k, x in other.items() if k in _READ}
+        if read == {k: x for k, x in one.items() if k in _READ}:
+            read = None
+        both = one if read is None else one | dict(second_stage=read)
+        if both != other:
+            settings[name] = dict(dataset=dict(_delete_=True, **both))
+    return settings
 
 
 def model_settings(first: Config, checkpoint: str | None) -> dict[str, Any]:

@@ -160,32 +160,42 @@ def test_the_script_of_the_results_trains_each_seed_and_compares_all_rows(call, 
     assert rows[-2:] == ['--out', 'out/report']
 
 
-def test_the_script_of_efficiency_trains_both_stages_and_grows_the_number_of_videos(call, tmp_path):
+def test_the_script_of_efficiency_trains_one_second_stage_for_all_first_ones(call, tmp_path):
     recorder = RECORDER.replace('> "$RECORD.arguments"', '>> "$RECORD.arguments"')
     (tmp_path / 'bin' / 'python').write_text(recorder)
     firsts = dict(First='a/first.py', Other='other.py')
     for run in ('first', 'other', 'second_over_first', 'second_over_other'):
         folder = tmp_path / 'out' / run / 'seed_7'
         folder.mkdir(parents=True)
-        (folder / 'last_checkpoint').write_text(f'/somewhere/epoch_{len(run)}.pth')
+        (folder / f'best_{run}.pth').touch()
+    (tmp_path / 'out/second_over_other/seed_7/best_second_over_other.pth').unlink()
     named = [f'{name}={path}' for name, path in firsts.items()]
     call('reproduce_efficiency.sh', 'out', 'second.py', *named, SEEDS='7')
     lines = (tmp_path / 'record.arguments').read_text().splitlines()
-    train, lists, benchmark, plot = (
+    train, lists, join, benchmark, plot = (
         str(TOOLS / f'{name}.py')
-        for name in ('train', 'first_stage_lists', 'benchmark', 'analysis_tools/plot_efficiency')
+        for name in (
+            *('train', 'first_stage_lists', 'model_converters/join_stages', 'benchmark'),
+            'analysis_tools/plot_efficiency',
+        )
     )
-    assert (lines.count(train), lines.count(lists)) == (4, 2)
+    assert (lines.count(train), lines.count(lists), lines.count(join)) == (3, 1, 1)
     at = lines.index(lists)
-    assert lines[at + 1 : at + 3] == ['a/first.py', 'out/first/seed_7/epoch_5.pth']
+    assert lines[at + 1 : at + 3] == ['a/first.py', 'out/first/seed_7/best_first.pth']
+    at = lines.index(join)
+    assert lines[at + 1 : at + 4] == [
+        'out/other/seed_7/best_other.pth',
+        'out/second_over_first/seed_7/best_second_over_first.pth',
+        'out/second_over_other/seed_7/best_joined.pth',
+    ]
     rows = lines[lines.index(benchmark) + 1 : lines.index(plot)]
-    second = 'out/second_over_first.py:out/second_over_first/seed_*/epoch_17.pth'
+    second = 'out/second_over_first.py:out/second_over_first/seed_*/best_*.pth'
     assert rows[:7] == [
-        'First=a/first.py:out/first/seed_*/epoch_5.pth',
+        'First=a/first.py:out/first/seed_*/best_*.pth',
         *(
             f'First + CONQUER, top {n}={second} --cfg-options model.num_videos={n}'
             for n in (1, 5, 10, 20, 50, 100)
         ),
     ]
-    assert rows[7] == 'Other=other.py:out/other/seed_*/epoch_5.pth'
+    assert rows[7] == 'Other=other.py:out/other/seed_*/best_*.pth'
     assert rows[14:] == ['--threads', '1', '--out', 'out/efficiency']

@@ -79,16 +79,25 @@ def write_stream(folder, name, rows=(), **attributes):
     write(folder / f'{name}s.h5', name, lengths | dict(rows), **attributes)
 
 
+def validated_on_val(data, name):
+    """The name of a config like another one, but for the videos that it holds out."""
+    reader = 'dict(dataset=dict(reader=dict(_delete_=True, **_base_.val_reader)))'
+    loaders = [f'{name} = {reader}\n' for name in ('val_dataloader', 'val_corpus_dataloader')]
+    base = f"_base_ = '{REPOSITORY}/configs/{name}.py'\n"
+    (data.parent / f'{name}_val.py').write_text(base + ''.join(loaders))
+    return f'{name}_val.py'
+
+
 def new_config(data, *options, status=0):
     """What the tool prints, and the config that it wrote; of ReLoCLNet where none is named."""
     if '--base' not in options:
-        options = ('--base', 'relocl_anet_text.py', *options)
+        options = ('--base', validated_on_val(data, 'relocl_anet_text'), *options)
     printed = run_here(data.parent, 'new_config', 'mine', '--out', 'my.py', *options, status=status)
     return printed, None if status else Config.fromfile(data.parent / 'my.py')
 
 
 def test_a_config_for_one_stream_worked_by_hand(data):
-    printed, cfg = new_config(data, '--base', 'relocl_anet_text.py')
+    printed, cfg = new_config(data)
     check_settings(cfg)
     for name in LOADERS:
         dataset = cfg[f'{name}_dataloader'].dataset
@@ -134,7 +143,7 @@ def test_the_model_fits_the_data_whatever_the_base(data, base, streams, monkeypa
     (data / 'subtitles.h5').unlink()
     for stream in streams:
         write_stream(data, stream, clip_length=5.0)
-    _, cfg = new_config(data, '--base', f'{base}.py')
+    _, cfg = new_config(data, '--base', validated_on_val(data, base))
     check_settings(cfg)
     monkeypatch.chdir(data.parent)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
@@ -154,12 +163,12 @@ def test_the_model_fits_the_data_whatever_the_base(data, base, streams, monkeypa
 
 @pytest.mark.parametrize(
     ('base', 'streams'),
-    [('relocl_tvr.py', ['subtitle']), ('xml_anet_text.py', ['video', 'subtitle'])],
+    [('relocl_tvr', ['subtitle']), ('xml_anet_text', ['video', 'subtitle'])],
 )
 def test_the_written_config_trains_and_tests_through_the_tools(data, base, streams):
     for stream in streams:
         write_stream(data, stream, clip_length=5.0)
-    new_config(data, '--base', base)
+    new_config(data, '--base', validated_on_val(data, base))
     run_here(data.parent, 'train', 'my.py', '--cfg-options', *SMALL)
     checkpoint = (data.parent / 'work_dirs/my/last_checkpoint').read_text()
     printed = run_here(data.parent, 'test', 'my.py', checkpoint, '--cfg-options', *SMALL)
@@ -196,7 +205,7 @@ def test_an_epoch_has_twenty_steps_where_batches_stay_large_enough(num_queries, 
     base = tool.Base.read('relocl_plus_anet_text.py')
     assert tool.batch_size_of(base, num_queries) == batch_size
     # The recipe of a paper stays as it is.
-    assert tool.batch_size_of(tool.Base.read('relocl_anet_text.py'), num_queries) == 128
+    assert tool.batch_size_of(tool.Base.read('relocl_tvr.py'), num_queries) == 128
 
 
 UNTRAINED = (

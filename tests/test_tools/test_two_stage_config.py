@@ -38,6 +38,26 @@ def test_with_its_own_first_stage_a_config_is_written_again(tmp_path):
     assert read(tmp_path).model == Config.fromfile(SECOND).model
 
 
+@pytest.mark.parametrize(
+    ('first', 'second'),
+    [('relocl_plus_anet_text', 'conquer_anet_text'), ('relocl_plus_tvr', 'conquer_tvr')],
+)
+def test_each_stage_reads_what_it_reads_in_its_own_config(tmp_path, first, second):
+    write(tmp_path, CONFIGS / f'{first}.py', CONFIGS / f'{second}.py')
+    found, first, second = (
+        Config.fromfile(path)
+        for path in (tmp_path / 'new.py', CONFIGS / f'{first}.py', CONFIGS / f'{second}.py')
+    )
+    for name in ('val_dataloader', 'val_corpus_dataloader', 'test_corpus_dataloader'):
+        dataset = found[name].dataset.to_dict()
+        read = dataset.pop('second_stage')
+        assert dataset == first[name].dataset.to_dict()
+        expected = second[name].dataset.get('second_stage', second[name].dataset).to_dict()
+        assert read == {key: x for key, x in expected.items() if key in read}
+        assert read != {key: dataset.get(key) for key in read}
+    assert found.train_dataloader == second.train_dataloader
+
+
 def test_scores_weigh_videos_as_was_chosen_for_the_first_stage(tmp_path):
     (tmp_path / 'first.py').write_text(
         f"_base_ = '{CONFIGS / 'relocl_anet_text.py'}'\nmodel = dict(test_cfg=dict(alpha=5.0))\n"
@@ -54,7 +74,7 @@ def test_scores_weigh_videos_as_was_chosen_for_the_first_stage(tmp_path):
         ('conquer_anet_text', 'relocl_anet_text', 'give them in this order'),
         ('conquer_anet_text', 'conquer_anet_text', 'give them in this order'),
         ('relocl_planted', 'conquer_anet_text', 'val_dataloader.dataset differs from that of'),
-        ('relocl_tvr', 'conquer_tvr', 'val_dataloader.dataset differs from that of'),
+        ('nearest_clip_tvr', 'conquer_anet_text', 'val_dataloader.dataset differs from that of'),
     ],
 )
 def test_configs_that_cannot_be_joined_are_an_error(tmp_path, first, second, message):

@@ -202,7 +202,7 @@ def _label_points(
 def _label_powers(panel: Axes) -> None:
     """Label a logarithmic axis with numbers as the table has them."""
     low, high = panel.get_xlim()
-    factors = (1, 2, 5) if high < 300 * low else (1,)
+    factors = (1, 2, 5) if high < 30 * low else (1, 3) if high < 1000 * low else (1,)
     ticks = [f * 10.0**power for power in range(-3, 16) for f in factors]
     panel.set_xticks(ticks, [quantity(tick) for tick in ticks])
     panel.minorticks_off()
