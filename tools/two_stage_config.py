@@ -3,7 +3,8 @@ r"""Write a config that puts the second stage of one config over the model of an
     python tools/two_stage_config.py configs/xml_anet_text.py configs/conquer_anet_text.py \
         --checkpoint work_dirs/xml_anet_text/epoch_4.pth --out conquer_xml_anet_text.py
 
-The settings are those of SECOND but for its first stage, which reads what it reads in FIRST.
+The settings are those of SECOND but for its first stage, which reads what it reads in FIRST. So
+test_cfg.alpha, by which the scores of the first stage weigh its videos, is that of SECOND.
 """
 
 import argparse
@@ -105,9 +106,7 @@ def model_settings(first: Config, checkpoint: str | None) -> dict[str, Any]:
     stage = dict(_delete_=True, **first.model.to_dict())
     if checkpoint is not None:
         stage['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
-    # How the scores of a first stage weigh its videos was chosen for it.
-    alpha = {k: x for k, x in first.model.get('test_cfg', {}).items() if k == 'alpha'}
-    return dict(first_stage=stage, test_cfg=alpha) if alpha else dict(first_stage=stage)
+    return dict(first_stage=stage)
 
 
 if __name__ == '__main__':

@@ -58,13 +58,13 @@ def test_each_stage_reads_what_it_reads_in_its_own_config(tmp_path, first, secon
     assert found.train_dataloader == second.train_dataloader
 
 
-def test_scores_weigh_videos_as_was_chosen_for_the_first_stage(tmp_path):
+def test_scores_weigh_videos_as_in_the_config_of_two_stages(tmp_path):
     (tmp_path / 'first.py').write_text(
         f"_base_ = '{CONFIGS / 'relocl_anet_text.py'}'\nmodel = dict(test_cfg=dict(alpha=5.0))\n"
     )
     write(tmp_path, tmp_path / 'first.py')
     model = read(tmp_path).model
-    assert model.test_cfg == dict(Config.fromfile(SECOND).model.test_cfg, alpha=5.0)
+    assert model.test_cfg == Config.fromfile(SECOND).model.test_cfg
     assert 'init_cfg' not in model.first_stage
 
 
