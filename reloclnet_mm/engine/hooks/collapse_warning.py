@@ -40,6 +40,7 @@ class CollapseWarningHook(Hook):
         runner.logger.warning(
             f'epoch {runner.epoch}: both ranking losses ({losses[0]:.4f} and {losses[1]:.4f}) are '
             f'at the margin {ranking.margin}, as if the model scored all videos alike. If this '
-            'lasts, try model.loss_ranking.other_positives=ignored, a lower learning rate '
-            '(optim_wrapper.optimizer.lr), or a longer warm-up (param_scheduler.0.warmup)'
+            'lasts, let the learning rate rise for longer (param_scheduler.0.warmup=0.25), which '
+            'short trainings need, lower it (optim_wrapper.optimizer.lr), or try '
+            'model.loss_ranking.other_positives=ignored'
         )
