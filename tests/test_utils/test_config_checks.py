@@ -127,7 +127,7 @@ def test_each_variable_of_a_derived_config_that_reaches_nothing_is_named(run, tm
     [
         ('channels = dict(video=9)', 'train_dataloader.dataset.channels'),
         ('max_epochs: int = 9', 'train_cfg.max_epochs'),
-        ("train_reader = dict(ann_file='a')", 'train_dataloader.dataset.reader'),
+        ("fit_reader = dict(ann_file='a')", 'train_dataloader.dataset.reader'),
         (
             'lr = alpha = 0.1\nmodel = dict(test_cfg=dict(alpha=alpha))',
             'optim_wrapper.optimizer.lr',
