@@ -127,7 +127,7 @@ def test_each_variable_of_a_derived_config_that_reaches_nothing_is_named(run, tm
     [
         ('channels = dict(video=9)', 'train_dataloader.dataset.channels'),
         ('max_epochs: int = 9', 'train_cfg.max_epochs'),
-        ("fit_reader = dict(ann_file='a')", 'train_dataloader.dataset.reader'),
+        ("train_reader = dict(ann_file='a')", 'train_dataloader.dataset.reader'),
         (
             'lr = alpha = 0.1\nmodel = dict(test_cfg=dict(alpha=alpha))',
             'optim_wrapper.optimizer.lr',
@@ -138,6 +138,8 @@ def test_a_variable_that_reaches_nothing_is_named_with_the_settings_of_the_base(
     tmp_path, text, place
 ):
     base = ANET_TEXT if 'max_epochs' not in text else PLANTED
+    if 'reader' in text:
+        base = REPOSITORY / 'configs/relocl_tvr.py'
     with pytest.raises(InputError, match=rf'nothing reads, .* set (.*, )?{place}[, ]') as error:
         check_variables(config_with(tmp_path, f'_base_ = {str(base)!r}\n{text}'))
     assert len(str(error.value).splitlines()) == 1
