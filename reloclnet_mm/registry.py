@@ -37,6 +37,9 @@ FUNCTIONS = _child(root.FUNCTIONS, 'datasets')
 # Readers of annotation.
 TASK_UTILS = _child(root.TASK_UTILS, 'datasets.readers')
 
+# What makes features of videos, sentences and queries; mmengine has no such registry.
+EXTRACTORS = Registry('extractor', scope=_SCOPE, locations=[f'{_SCOPE}.extraction'])
+
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets.transforms')
 
 MODELS = _child(root.MODELS, 'models')

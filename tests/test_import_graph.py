@@ -10,9 +10,11 @@ FLOORS = (
     {'features', 'evaluation'},
     {'extraction', 'datasets', 'retrieval'},
     {'models'},
+    {'indexing'},
     {'visualization'},
     {'engine'},
     {'apis', 'profiling', 'benchmarking'},
+    {'serving'},
 )
 # Puts the safe checkpoint loader and mmaction2's missing modules in place.
 FACE = PACKAGE / '__init__.py'

@@ -1,18 +1,18 @@
 """Asking a trained model from Python."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, load_checkpoint
 from numpy.typing import NDArray
 
-from reloclnet_mm.datasets.base import FeatureDataset
-from reloclnet_mm.datasets.transforms import LoadQueryFeatures
+from reloclnet_mm.datasets.packing import pack_loaded
+from reloclnet_mm.engine.checkpointing.published import load_published
 from reloclnet_mm.engine.hooks.checkpoint_check import span_end_difference
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.models.corpus_model import CorpusModel
@@ -43,17 +43,22 @@ def init_model(
 
     Args:
         config: Config or its file.
-        checkpoint: Checkpoint file or address; None: weights as training begins with them.
+        checkpoint: Checkpoint file or address, or weights as ``tools/model_converters/
+            publish_weights.py`` writes them (.safetensors); None: weights as training begins with
+            them.
         device: Device of the model.
 
     Raises:
-        InputError: The checkpoint is of another kind of spans than the config.
+        InputError: The weights do not fit the model, or the checkpoint is of another kind of spans
+            than the config.
     """
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
         model = MODELS.build(cfg.model)
     if checkpoint is None:
         model.init_weights()
+    elif str(checkpoint).endswith('.safetensors'):
+        load_published(model, checkpoint)
     else:
         read = load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
         difference = span_end_difference(read, model)
@@ -101,10 +106,7 @@ def search(
         )
     with DefaultScope.overwrite_default_scope('reloclnet_mm'):
         dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset, lazy_init=True))
-    sample = _packed_query(dataset, query)
-    if dataset.second_stage is not None:
-        second = _packed_query(dataset.second_stage, query)
-        sample['inputs']['second_stage'] = second['inputs']
+    sample = pack_loaded(dataset, dict(query_id='query', query_tokens=query))
     batch = model.data_preprocessor(pseudo_collate([sample]))
     (found,) = model.predict(batch['inputs'], batch['data_samples'], corpus)
     ranked = found.pred_vcmr
@@ -116,11 +118,3 @@ def search(
             ranked.video_ids.tolist(), ranked.moments.tolist(), shares, strict=True
         )
     ][:top_k]
-
-
-def _packed_query(dataset: FeatureDataset, query: NDArray) -> dict[str, Any]:
-    """Do with the features of a query what a data set does with those that it loads."""
-    steps = dataset.pipeline.transforms
-    pipeline = Compose([step for step in steps if not isinstance(step, LoadQueryFeatures)])
-    tokens = query[: dataset.max_tokens]
-    return pipeline(dict(dataset.feature_settings, query_id='query', query_tokens=tokens))

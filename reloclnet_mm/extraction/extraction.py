@@ -67,12 +67,37 @@ def extract_sentences(
         features = iter(encoder.encode([sentence.text for sentence in sentences]))
         pooled = {}
         for name in chunk:
-            members = _members(subtitles.get(name, ()), durations[name], clip_length)
-            rows = [next(features) for _ in subtitles.get(name, ())]
-            pooled[name] = pool_sentences(rows, members, pool, encoder.width)
+            said = subtitles.get(name, ())
+            rows = [next(features) for _ in said]
+            pooled[name] = pool_video(said, rows, durations[name], clip_length, pool, encoder.width)
         out.write(pooled)
         advance(len(sentences))
     out.finish()
+
+
+def pool_video(
+    sentences: Sequence[TimedSentence],
+    features: Sequence[NDArray],
+    duration: float,
+    clip_length: float | None,
+    pool: PoolMode,
+    width: int,
+) -> NDArray[np.float32]:
+    """Pool the token features of a video's sentences.
+
+    Args:
+        sentences: S sentences.
+        features: For each (tokens, width).
+        duration: Seconds of the video.
+        clip_length: Seconds; None: a row is a sentence.
+        pool: Over the tokens of a row.
+        width: Of the features.
+
+    Returns:
+        (rows, width) float32; zeros where nothing is said.
+    """
+    members = _members(sentences, duration, clip_length)
+    return pool_sentences(features, members, pool, width)
 
 
 def sentence_times(sentences: Sequence[TimedSentence], duration: float) -> NDArray[np.float64]:

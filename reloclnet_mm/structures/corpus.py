@@ -1,9 +1,10 @@
 """The videos that queries are ranked against, encoded."""
 
+import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,11 @@ class EncodedCorpus:
         """
         return _assemble([self], chosen)
 
+    def select_ids(self, video_ids: Collection[int]) -> 'EncodedCorpus':
+        """Take the videos of some ids, in the order that they have here."""
+        chosen = [i for i, x in enumerate(self.video_ids.tolist()) if x in video_ids]
+        return self.select(chosen)
+
     @staticmethod
     def merge(parts: Sequence['EncodedCorpus']) -> 'EncodedCorpus':
         """Join corpora into one, sorted by length, each video once.
@@ -171,7 +177,10 @@ class EncodedCorpus:
         }
         tensors['seconds_per_clip'] = self.seconds_per_clip.double().cpu()
         with replace_file(folder / file) as partial:
-            save_file(tensors, partial)
+            try:
+                save_file(tensors, partial)
+            except SafetensorError as error:  # as safetensors has it where it cannot write
+                raise OSError(errno.EIO, str(error), str(partial)) from error
             checksum = _checksum_of(partial)
         index = dict(
             format=_FORMAT,

@@ -1,6 +1,6 @@
 """A corpus encoded by the two stages of a retriever."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class StagedCorpus:
     def to(self, device: torch.device | str) -> 'StagedCorpus':
         """Copy the rows to another device."""
         return StagedCorpus(self.first.to(device), self.second.to(device))
+
+    def select_ids(self, video_ids: Collection[int]) -> 'StagedCorpus':
+        """Take the videos of some ids; see :meth:`EncodedCorpus.select_ids`."""
+        return StagedCorpus(self.first.select_ids(video_ids), self.second.select_ids(video_ids))
 
     @staticmethod
     def merge(parts: Sequence['StagedCorpus']) -> 'StagedCorpus':

@@ -12,7 +12,9 @@ from reloclnet_mm.registry import TRANSFORMS
 from reloclnet_mm.utils.checks import check_choice
 
 
-class _LoadFeatures(BaseTransform):
+class LoadFeatures(BaseTransform):
+    """Base of the transforms that read feature files."""
+
     def __init__(self) -> None:
         self._files: dict[str, FeatureReader] = {}
 
@@ -30,7 +32,7 @@ class _LoadFeatures(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadQueryFeatures(_LoadFeatures):
+class LoadQueryFeatures(LoadFeatures):
     """Load a query's token features, the first ``max_tokens`` of them.
 
     Required keys: ``feature_files``, ``channels``, ``max_tokens``, ``query_id``.
@@ -44,7 +46,7 @@ class LoadQueryFeatures(_LoadFeatures):
         return results
 
 
-class _LoadStreams(_LoadFeatures):
+class _LoadStreams(LoadFeatures):
     def __init__(self) -> None:
         super().__init__()
         self._clip_lengths: dict[Path, float | None] = {}

@@ -1,0 +1,66 @@
+"""What a search of own videos answers."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A found moment.
+
+    Attributes:
+        video: Name of the video in the index.
+        path: Its file.
+        start: Seconds.
+        end: Seconds.
+        score: Share of the scores of all moments found for the query, from 0 to 1.
+        text: What is said in the moment; empty where nothing is.
+        stream_scores: Stream name to the largest cosine of the query and a clip of the moment's
+            window, from −1 to 1.
+    """
+
+    video: str
+    path: str
+    start: float
+    end: float
+    score: float
+    text: str
+    stream_scores: Mapping[str, float]
+
+
+class Hits(list[Hit]):
+    """The moments found for a query, best first.
+
+    Args:
+        hits: The moments.
+        query: The query.
+        null_rate: Share of queries about other things whose best video in the same index scores at
+            least as high as that of this query; None: the index is not calibrated.
+    """
+
+    def __init__(self, hits: Iterable[Hit], query: str, null_rate: float | None = None) -> None:
+        super().__init__(hits)
+        self.query = query
+        self.null_rate = null_rate
+
+    @property
+    def nothing_relevant(self) -> bool:
+        """Whether one of 20 queries about other things, or more, finds as good a video."""
+        return self.null_rate is not None and self.null_rate >= 0.05
+
+
+@dataclass(frozen=True)
+class WindowProbabilities:
+    """Where in a window a moment begins and ends.
+
+    Attributes:
+        start: Begin of the window in seconds.
+        clip_seconds: Seconds of a clip.
+        begins: Probability of each clip that the moment begins with it.
+        ends: Probability of each clip that the moment ends with it.
+    """
+
+    start: float
+    clip_seconds: float
+    begins: list[float]
+    ends: list[float]

@@ -1,0 +1,350 @@
+"""The videos of an index, in memory and in a folder.
+
+A folder holds ``index.json`` and a folder ``segments/NAME`` for each group of videos that was added
+together: their encoded windows and ``sentences.jsonl``, a line a video. Files are never changed:
+what is added comes as a new segment, and ``index.json``, which is replaced in one step, names the
+segments that count. So a reader finds the old index or the new one.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.extraction.subtitles import TimedSentence
+from reloclnet_mm.indexing.records import Origin, VideoRecord
+from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.staged_corpus import StagedCorpus
+from reloclnet_mm.utils.fileio import replace_file, write_text, writing
+
+Corpus = EncodedCorpus | StagedCorpus
+
+_FORMAT, _VERSION = 'reloclnet_mm index of videos', 1
+_INDEX, _LOCK, _SEGMENTS, _SENTENCES = 'index.json', '.lock', 'segments', 'sentences.jsonl'
+# All segments are written anew as one where there are more, or where so much of them is of no use.
+_MOST_SEGMENTS, _MOST_WASTE = 16, 0.5
+
+
+class _Header(Struct):
+    format: str = ''
+    version: int = 0
+
+
+class _Content(Struct):
+    format: str
+    version: int
+    generation: str
+    origin: Origin
+    next_window: int
+    null_scores: list[float] | None
+    videos: list[VideoRecord]
+
+
+@dataclass
+class _Added:
+    """A video that is not saved yet."""
+
+    windows: Corpus
+    sentences: Sequence[TimedSentence]
+
+
+@dataclass
+class VideoIndex:
+    """Encoded videos by name.
+
+    Attributes:
+        origin: What made it.
+        videos: Records by name.
+        null_scores: Best scores that queries about other things have; None: not measured since a
+            video was added or removed.
+        next_window: Id of the next window.
+        folder: Where it is saved; None: nowhere yet.
+    """
+
+    origin: Origin
+    videos: dict[str, VideoRecord] = field(default_factory=dict)
+    null_scores: list[float] | None = None
+    next_window: int = 0
+    folder: Path | None = None
+    _generation: str = ''
+    _added: dict[str, _Added] = field(default_factory=dict)
+    _loaded: dict[str, Corpus] = field(default_factory=dict)
+
+    def add(self, record: VideoRecord, windows: Corpus, sentences: Sequence[TimedSentence]) -> None:
+        """Add a video, or put it in the place of that of the same name.
+
+        Args:
+            record: Its record, whose ``first_window`` is ``next_window``.
+            windows: Its encoded windows.
+            sentences: What is said in it.
+        """
+        self.remove(record.name, missing_ok=True)
+        self.videos[record.name] = record
+        self._added[record.name] = _Added(windows, sentences)
+        self.next_window += len(record.starts)
+
+    def remove(self, name: str, missing_ok: bool = False) -> None:
+        """Remove a video.
+
+        Args:
+            name: Its name.
+            missing_ok: Whether it may be in the index or not.
+
+        Raises:
+            InputError: The index has no such video.
+        """
+        if name not in self.videos:
+            if missing_ok:
+                return
+            raise unknown_video(name, self.videos)
+        del self.videos[name]
+        self._added.pop(name, None)
+        self.null_scores = None
+
+    def corpus(self) -> Corpus | None:
+        """Return the windows of all videos; None: there is no video."""
+        parts = [part for _, part in self._live_segments()]
+        parts += [added.windows for added in self._added.values()]
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return type(parts[0]).merge(parts)
+
+    def sentences(self, name: str) -> list[TimedSentence]:
+        """Return what is said in a video.
+
+        Raises:
+            InputError: The index has no such video, or is damaged.
+        """
+        if name not in self.videos:
+            raise unknown_video(name, self.videos)
+        if name in self._added:
+            return list(self._added[name].sentences)
+        record = self.videos[name]
+        begin, length = record.text_at
+        path = self._segment(record.segment) / _SENTENCES
+        try:
+            with open(path, 'rb') as file:
+                file.seek(begin)
+                return msgspec.json.decode(file.read(length), type=_Line).sub
+        except (OSError, msgspec.MsgspecError) as error:
+            raise _damaged(path, f'no sentences of {name!r} ({error})') from error
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the index; a reader finds the old one or this one, never a mixture.
+
+        Args:
+            folder: Folder of the index, that it was read from or a new one.
+
+        Raises:
+            InputError: The folder cannot be written, holds something else, or another process is
+                writing it or has changed it since this one read it.
+        """
+        folder = Path(folder).resolve()
+        with locked(folder):
+            if folder == self.folder:
+                self._check_unchanged(folder)
+                anew = self._is_wasteful()
+            else:
+                _check_new(folder)
+                anew = True
+            token = secrets.token_hex(8)
+            changed = dict(self._write_segment(folder, token, anew))
+            videos = {name: changed.get(name, record) for name, record in self.videos.items()}
+            content = _Content(
+                _FORMAT,
+                _VERSION,
+                token,
+                self.origin,
+                self.next_window,
+                self.null_scores,
+                list(videos.values()),
+            )
+            write_text(folder / _INDEX, msgspec.json.encode(content).decode() + '\n')
+            self._take(folder, token, videos)
+            _remove_unused(folder, {record.segment for record in videos.values()})
+
+    @staticmethod
+    def load(folder: str | os.PathLike) -> 'VideoIndex':
+        """Read an index; its rows are mapped into memory.
+
+        Raises:
+            InputError: There is none, it is damaged, or of another version.
+        """
+        folder = Path(folder).resolve()
+        content = _read(folder)
+        return VideoIndex(
+            origin=content.origin,
+            videos={record.name: record for record in content.videos},
+            null_scores=content.null_scores,
+            next_window=content.next_window,
+            folder=folder,
+            _generation=content.generation,
+        )
+
+    def _segment(self, name: str) -> Path:
+        return self.folder / _SEGMENTS / name
+
+    def _live_segments(self) -> Iterator[tuple[str, Corpus]]:
+        """Yield the saved segments, each with those of its windows that count."""
+        live: dict[str, set[int]] = {}
+        for record in self.videos.values():
+            if record.segment:
+                live.setdefault(record.segment, set()).update(record.windows)
+        for name, windows in live.items():
+            corpus = self._whole_segment(name)
+            ids = corpus.video_ids.tolist()
+            if not windows <= {*ids}:
+                raise _damaged(self._segment(name), 'windows that are not those of the index')
+            if len(windows) < len(ids):
+                corpus = corpus.select_ids(windows)
+            yield name, corpus
+
+    def _whole_segment(self, name: str) -> Corpus:
+        if name not in self._loaded:
+            self._loaded[name] = _load_corpus(self._segment(name), self.origin.weights)
+        return self._loaded[name]
+
+    def _is_wasteful(self) -> bool:
+        saved = [record for record in self.videos.values() if record.segment]
+        segments = {record.segment for record in saved}
+        used = sum(len(record.starts) for record in saved)
+        kept = sum(len(self._whole_segment(name)) for name in segments)
+        return len(segments) > _MOST_SEGMENTS or kept - used > _MOST_WASTE * kept
+
+    def _write_segment(
+        self, folder: Path, token: str, anew: bool
+    ) -> Iterator[tuple[str, VideoRecord]]:
+        """Write what is not saved, or everything, and yield the records of what was written."""
+        names = list(self.videos if anew else self._added)
+        if not names:
+            return
+        parts = [added.windows for added in self._added.values()]
+        if anew:
+            parts += [part for _, part in self._live_segments()]
+        texts = {name: self.sentences(name) for name in names}
+        target = folder / _SEGMENTS / token
+        type(parts[0]).merge(parts).save(target, model_checksum=self.origin.weights)
+        at = 0
+        with replace_file(target / _SENTENCES) as temporary, open(temporary, 'wb') as file:
+            for name in names:
+                line = msgspec.json.encode(_Line(name, texts[name])) + b'\n'
+                file.write(line)
+                yield name, replace(self.videos[name], segment=token, text_at=(at, len(line)))
+                at += len(line)
+
+    def _take(self, folder: Path, token: str, videos: dict[str, VideoRecord]) -> None:
+        if folder != self.folder:
+            self._loaded = {}
+        self.folder, self._generation, self.videos = folder, token, videos
+        self._added = {}
+        segments = {record.segment for record in videos.values()}
+        self._loaded = {name: x for name, x in self._loaded.items() if name in segments}
+
+    def _check_unchanged(self, folder: Path) -> None:
+        found = _read(folder).generation if (folder / _INDEX).exists() else None
+        if found != self._generation:
+            raise InputError(
+                f'{folder}: has been {"changed" if found else "removed"} by another process since '
+                'it was read; open it again and repeat what you added'
+            )
+
+
+class _Line(Struct):
+    vid_name: str
+    sub: list[TimedSentence]
+
+
+def unknown_video(name: str, videos: Mapping[str, Any]) -> InputError:
+    """Make the error of a name that is not in the index."""
+    return InputError(
+        f'{name!r}: the index has no such video; it has {len(videos)}'
+        + (f', such as {next(iter(videos))!r}' if videos else '')
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to an index.
+
+    Args:
+        folder: Folder of the index; it is made if absent.
+
+    Raises:
+        InputError: Another process writes to it.
+    """
+    with writing(folder / _LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        raise InputError(
+            f'{folder}: another process is writing this index; wait until it ends'
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def _check_new(folder: Path) -> None:
+    others = sorted({path.name for path in folder.iterdir()} - {_LOCK})
+    if others:
+        what = 'an index' if _INDEX in others else f'other files, such as {others[0]}'
+        raise InputError(f'{folder}: holds {what} already; choose another folder')
+
+
+def _read(folder: Path) -> _Content:
+    path = folder / _INDEX
+    if not path.is_file():
+        raise InputError(
+            f'{folder}: holds no {_INDEX}, expected the folder of an index; make one with '
+            'tools/index.py'
+        )
+    try:
+        text = path.read_bytes()
+        header = msgspec.json.decode(text, type=_Header)
+        if (header.format, header.version) != (_FORMAT, _VERSION):
+            raise InputError(
+                f'{path}: found format {header.format!r}, version {header.version}, expected '
+                f'{_FORMAT!r}, version {_VERSION}; index the videos again with this version'
+            )
+        content = msgspec.json.decode(text, type=_Content)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _damaged(path, f'no index that can be read ({error})') from error
+    for record in content.videos:
+        if not record.segment or Path(record.segment).name != record.segment:
+            raise _damaged(path, f'the segment {record.segment!r} of {record.name!r}')
+    return content
+
+
+def _load_corpus(segment: Path, weights: str) -> Corpus:
+    kind = StagedCorpus if (segment / 'first').is_dir() else EncodedCorpus
+    return kind.load(segment, model_checksum=weights)
+
+
+def _remove_unused(folder: Path, used: set[str]) -> None:
+    for segment in (folder / _SEGMENTS).glob('*'):
+        if segment.name not in used:
+            shutil.rmtree(segment, ignore_errors=True)
+
+
+def _damaged(path: Path, found: str) -> InputError:
+    return InputError(
+        f'{path}: found {found}, expected an index of this package; index the videos again into '
+        'another folder'
+    )

@@ -1,0 +1,159 @@
+"""The requests that ask the inferencer."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+
+from reloclnet_mm.errors import InputError
+from reloclnet_mm.serving.answers import (
+    HitAnswer,
+    SearchAnswer,
+    SentenceAnswer,
+    TimelineAnswer,
+    VideoAnswer,
+    refusals,
+)
+from reloclnet_mm.serving.limits import SlidingWindow
+from reloclnet_mm.serving.media import IndexedVideos, is_playable
+
+if TYPE_CHECKING:
+    from reloclnet_mm.apis import MomentInferencer
+    from reloclnet_mm.indexing.hits import Hits
+
+MAX_HITS = 100
+# The inferencer refuses longer ones.
+MAX_CHARACTERS = 10_000
+# The page asks for a timeline of each of its hits.
+TIMELINES_PER_SEARCH = 10
+_MAX_CHOSEN = 1000
+
+
+def search_routes(
+    inferencer: 'MomentInferencer',
+    videos: IndexedVideos,
+    *,
+    max_characters: int,
+    requests_per_minute: int,
+) -> APIRouter:
+    """Return the requests for videos, moments, timelines and sentences.
+
+    Args:
+        inferencer: Asked by one request at a time.
+        videos: Its videos.
+        max_characters: Length of a query.
+        requests_per_minute: Searches of one client; of timelines ten times as many.
+
+    Raises:
+        InputError: A limit is out of its range.
+    """
+    if not 1 <= max_characters <= MAX_CHARACTERS:
+        raise InputError(
+            f'a query of at most {max_characters} characters: expected 1 to {MAX_CHARACTERS}'
+        )
+    query = Annotated[
+        str,
+        Query(description='A sentence that says what is looked for.', max_length=max_characters),
+    ]
+    searches = Depends(_limited(SlidingWindow(requests_per_minute)))
+    timelines = Depends(_limited(SlidingWindow(TIMELINES_PER_SEARCH * requests_per_minute)))
+    # The endpoints are no coroutines and run in threads; the inferencer serves one at a time.
+    lock = threading.Lock()
+    router = APIRouter(prefix='/api', tags=['search'])
+
+    @router.get('/videos')
+    def list_videos() -> list[VideoAnswer]:
+        """List the videos of the index."""
+        return [
+            VideoAnswer(
+                number=number,
+                name=record.name,
+                duration=record.duration,
+                has_pictures=record.has_video,
+                playable=is_playable(record),
+                num_sentences=record.num_sentences,
+            )
+            for number, record in enumerate(videos.records)
+        ]
+
+    @router.get('/search', dependencies=[searches], responses=refusals(400, 404, 422, 429))
+    def search(
+        q: query,
+        top_k: Annotated[int, Query(ge=1, le=MAX_HITS, description='Moments at most.')] = 10,
+        video: Annotated[
+            list[int] | None,
+            Query(max_length=_MAX_CHOSEN, description='Numbers of the videos; none: all.'),
+        ] = None,
+    ) -> SearchAnswer:
+        """Find the moments that a sentence tells of."""
+        names = [videos.record(number).name for number in video or ()]
+        with lock:
+            begin = time.perf_counter()
+            hits = inferencer(q, top_k=top_k, videos=names or None)
+            seconds = time.perf_counter() - begin
+        return _search_answer(hits, videos, seconds)
+
+    @router.get('/timeline', dependencies=[timelines], responses=refusals(400, 404, 422, 429))
+    def timeline(
+        q: query,
+        video: Annotated[int, Query(description='Number of the video.')],
+        at: Annotated[
+            float,
+            Query(ge=0, allow_inf_nan=False, description='Second that the window is around.'),
+        ] = 0.0,
+    ) -> TimelineAnswer:
+        """Tell how probable it is that the moment begins or ends at each time of a window."""
+        record = videos.record(video)
+        with lock:
+            found = inferencer.timeline(q, record.name, around=min(at, record.duration))
+        return TimelineAnswer.model_validate(found, from_attributes=True)
+
+    @router.get('/videos/{number}/sentences', responses=refusals(404, 422))
+    def sentences(number: int) -> list[SentenceAnswer]:
+        """List what is said in a video."""
+        name = videos.record(number).name
+        with lock:
+            found = inferencer.sentences(name)
+        return [SentenceAnswer.model_validate(x, from_attributes=True) for x in found]
+
+    return router
+
+
+def _limited(window: SlidingWindow) -> Callable[[Request], Coroutine[None, None, None]]:
+    # A coroutine runs on the event loop: the window needs no lock, and a refusal takes no thread.
+    async def admit(request: Request) -> None:
+        seconds = math.ceil(window.wait(request.client.host if request.client else ''))
+        if seconds:
+            raise HTTPException(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f'more than {window.limit} such requests in {window.seconds:g} seconds; '
+                f'wait {seconds} s',
+                headers={'Retry-After': str(seconds)},
+            )
+
+    return admit
+
+
+def _search_answer(hits: 'Hits', videos: IndexedVideos, seconds: float) -> SearchAnswer:
+    return SearchAnswer(
+        query=hits.query,
+        hits=[
+            HitAnswer(
+                number=videos.number_of(hit.video),
+                video=hit.video,
+                start=hit.start,
+                end=hit.end,
+                score=hit.score,
+                text=hit.text,
+                stream_scores=dict(hit.stream_scores),
+            )
+            for hit in hits
+        ],
+        nothing_relevant=hits.nothing_relevant,
+        null_rate=hits.null_rate,
+        seconds=seconds,
+    )

@@ -1,0 +1,72 @@
+"""Serve an index of own videos as a page: a search box, the moments found, the videos themselves.
+
+The page is for this computer only, unless --host says otherwise. There is no log-in: who reaches
+the address can watch every video of the index.
+"""
+
+import argparse
+import sys
+
+from reloclnet_mm.utils.cli import input_errors_end_the_program
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('index', help='index that tools/index.py wrote')
+    parser.add_argument('--host', default='127.0.0.1', help='address to serve at (%(default)s)')
+    parser.add_argument(
+        '--port', type=int, default=8000, help='port, 0: any that is free (%(default)s)'
+    )
+    parser.add_argument('--config', help='config of a model that is not shipped')
+    parser.add_argument('--weights', help='its checkpoint')
+    parser.add_argument(
+        '--max-query-characters',
+        type=int,
+        default=1000,
+        help='longest query that is answered (%(default)s)',
+    )
+    parser.add_argument(
+        '--requests-per-minute',
+        type=int,
+        default=120,
+        help='searches that one client may send (%(default)s)',
+    )
+    args = parser.parse_args(argv)
+    if not 0 <= args.port < 65536:
+        parser.error(f'--port {args.port}: expected 0 to 65535')
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the index, print the address and answer until stopped."""
+    args = parse_args(argv)
+    with input_errors_end_the_program():
+        # Needs FastAPI and uvicorn, and says so.
+        from reloclnet_mm.apis import MomentInferencer
+        from reloclnet_mm.serving.app import LOOPBACK_HOSTS, create_app
+        from reloclnet_mm.serving.server import address_of, is_loopback, listen, make_server
+
+        # A port that is taken is told before the model is loaded.
+        with listen(args.host, args.port) as listener:
+            local = is_loopback(listener)
+            app = create_app(
+                MomentInferencer.from_index(args.index, args.config, args.weights),
+                max_characters=args.max_query_characters,
+                requests_per_minute=args.requests_per_minute,
+                allowed_hosts=(*LOOPBACK_HOSTS, args.host) if local else ('*',),
+            )
+            if not local:
+                print(
+                    f'warning: --host {args.host} lets everyone who reaches this computer watch '
+                    'every video of the index; there is no log-in',
+                    file=sys.stderr,
+                )
+            print(f'{args.index} is served at {address_of(listener)} (Ctrl-C to stop)', flush=True)
+            make_server(app).run(sockets=[listener])
+
+
+if __name__ == '__main__':
+    main()
