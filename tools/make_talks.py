@@ -2,7 +2,8 @@
 
 The talks come with the package. Without ``--speech`` their sentences are subtitles beside the
 videos; with it they are spoken by espeak-ng, and there are no subtitles. ``truth.jsonl`` has the
-queries and their moments in the layout of TVR. A run goes on where the last one stopped.
+queries and their moments in the layout of TVR, ``unrelated.txt`` queries that none of the talks
+answers. A run goes on where the last one stopped.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from reloclnet_mm.extraction.talks import (
     write_talk,
 )
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import write_text
 from reloclnet_mm.utils.progress import progress
 
 
@@ -62,10 +64,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     begin = time.perf_counter()
     with input_errors_end_the_program():
-        talks = choose(read_talks().talks, args.count)
+        collection = read_talks()
+        talks = choose(collection.talks, args.count)
         missing = [talk for talk in talks if not is_complete(talk, args.out_dir, args.speech)]
         for talk in progress(missing, 'talks'):
             write_talk(talk, args.out_dir, args.speech)
+        write_text(args.out_dir / 'unrelated.txt', '\n'.join(collection.unrelated) + '\n')
         print(
             f'wrote {len(missing)} talks in {time.perf_counter() - begin:.1f} s, '
             f'{len(talks) - len(missing)} were there'

@@ -66,11 +66,8 @@ def print_tables(answers: list[Hits], seconds: float) -> None:
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 120)
     for hits in answers:
         console.print(table_of(hits))
-        if hits.nothing_relevant:
-            console.print(
-                f'Perhaps nothing relevant: {100 * hits.null_rate:.0f} % of queries about other '
-                'things find as good a video here.'
-            )
+        for note in hits.notes():
+            console.print(note)
     console.print(f'{1000 * seconds / len(answers):.0f} ms a query')
 
 

@@ -87,7 +87,7 @@ class MomentInferencer(BaseInferencer):
         self._query_data = _dataset_of(self.cfg, 'test_dataloader')
         clip_data = _dataset_of(self.cfg, 'test_corpus_dataloader')
         _check_recipe(self.cfg, self.recipe, clip_data)
-        self._adder = VideoAdder(self.model, self.recipe, clip_data, self.windows)
+        self.adder = VideoAdder(self.model, self.recipe, clip_data, self.windows)
         self._most_videos = self.model.ranking.num_videos
         self._weights = self.model.checksum()
         self._index: VideoIndex | None = None
@@ -124,10 +124,21 @@ class MomentInferencer(BaseInferencer):
         inferencer = MomentInferencer(
             model or index.origin.model, weights, device, show_progress=show_progress
         )
-        inferencer._check_origin(index, whole=False)
-        inferencer._index = index
-        inferencer._refresh()
+        inferencer.use(index)
         return inferencer
+
+    def use(self, index: VideoIndex) -> None:
+        """Search an index that is in memory, and add to it.
+
+        Args:
+            index: The index.
+
+        Raises:
+            InputError: Something else made it than this model and recipe.
+        """
+        self._check_origin(index, whole=False)
+        self._index, self._is_checked = index, False
+        self._refresh()
 
     @property
     def videos(self) -> tuple[VideoRecord, ...]:
@@ -161,7 +172,7 @@ class MomentInferencer(BaseInferencer):
         index = self._index_to_change()
         shown = counted(len(files), 'videos') if self.show_progress else nullcontext(_ignore)
         with shown as advance:
-            report = self._adder.add(
+            report = self.adder.add(
                 index, files, save_to=save_to, save_every=save_every, advance=advance
             )
         self._finish_change()
@@ -389,10 +400,14 @@ class MomentInferencer(BaseInferencer):
             raise unknown_video(name, found)
         return found[name]
 
+    def empty_index(self) -> VideoIndex:
+        """Make an index without videos."""
+        return VideoIndex(self._origin(self.recipe.identity()))
+
     def _index_to_change(self) -> VideoIndex:
         """Return the index, which may be added to: all extractors are those that made it."""
         if self._index is None:
-            self._index = VideoIndex(self._origin(self.recipe.identity()))
+            self._index = self.empty_index()
         elif not self._is_checked:
             self._check_origin(self._index, whole=True)
         self._is_checked = True
@@ -445,7 +460,8 @@ class MomentInferencer(BaseInferencer):
         ready = self.model.index_corpus(corpus.to(self._device))
         # Of two stages the first one ranks all windows.
         first = getattr(ready, 'first', ready)
-        return Searched(ready, first, owners, self._index.sentences, null_scores)
+        language = self.recipe.language
+        return Searched(ready, first, owners, self._index.sentences, language, null_scores)
 
     def _rank(self, num_windows: int) -> None:
         self.model.ranking = replace(self.model.ranking, num_videos=num_windows)

@@ -40,6 +40,8 @@ class FeatureRecipe:
         query: Config of an extractor of queries, with ``encode``. Configs that are equal share one
             extractor.
         speech: Config of a recognizer for videos without subtitles; None: there is none.
+        language: Language that the encoder of queries knows, if it is written in Latin letters and
+            the encoder knows no other; None: queries are not looked at.
         device: Device of the extractors whose configs name none.
     """
 
@@ -50,6 +52,7 @@ class FeatureRecipe:
         streams: Mapping[str, dict],
         query: dict,
         speech: dict | None = None,
+        language: str | None = None,
         device: str = 'cpu',
     ) -> None:
         check_number('FeatureRecipe: clip_length', clip_length, above=0)
@@ -64,6 +67,7 @@ class FeatureRecipe:
             return built[key]
 
         self.clip_length = float(clip_length)
+        self.language = language
         self.streams = {name: build(cfg) for name, cfg in streams.items()}
         self.query = build(query)
         self.speech = None if speech is None else build(speech)

@@ -92,6 +92,33 @@ class VideoAdder:
             advance(1)
         return report
 
+    @torch.no_grad()
+    def encode(
+        self, name: str, features: VideoFeatures, first_window: int
+    ) -> tuple[Corpus, list[int]]:
+        """Encode a video in windows.
+
+        Args:
+            name: Its name.
+            features: Its features.
+            first_window: Id of its first window.
+
+        Returns:
+            The windows, and the first clip of each.
+        """
+        starts = self.windows.starts(len(next(iter(features.streams.values()))))
+        samples = []
+        for number, start in enumerate(starts, start=first_window):
+            part = slice(start, start + self.windows.clips)
+            clips = {stream: x[part] for stream, x in features.streams.items()}
+            record = dict(clips=clips, video_name=name, video_id=number, sample_idx=number)
+            samples.append(pack_loaded(self.data, record))
+        batches = (
+            pseudo_collate(samples[begin : begin + _WINDOWS_AT_ONCE])
+            for begin in range(0, len(samples), _WINDOWS_AT_ONCE)
+        )
+        return self.model.encode_corpus(batches).to('cpu'), starts
+
     def _add_file(
         self,
         index: VideoIndex,
@@ -108,7 +135,7 @@ class VideoAdder:
         stamps = tuple(map(FileStamp.of, files))
         features = self.recipe.extract(self.recipe.read(path))
         name = unique_name(path, root, index.videos) if old is None else old.name
-        windows, starts = self._encode(name, features, index.next_window)
+        windows, starts = self.encode(name, features, index.next_window)
         content = features.content
         record = VideoRecord(
             name=name,
@@ -122,21 +149,3 @@ class VideoAdder:
         )
         index.add(record, windows, content.sentences)
         (report.added if old is None else report.updated).append(name)
-
-    @torch.no_grad()
-    def _encode(
-        self, name: str, features: VideoFeatures, first_window: int
-    ) -> tuple[Corpus, list[int]]:
-        """Encode the windows of a video; return them and their first clips."""
-        starts = self.windows.starts(len(next(iter(features.streams.values()))))
-        samples = []
-        for number, start in enumerate(starts, start=first_window):
-            part = slice(start, start + self.windows.clips)
-            clips = {stream: x[part] for stream, x in features.streams.items()}
-            record = dict(clips=clips, video_name=name, video_id=number, sample_idx=number)
-            samples.append(pack_loaded(self.data, record))
-        batches = (
-            pseudo_collate(samples[begin : begin + _WINDOWS_AT_ONCE])
-            for begin in range(0, len(samples), _WINDOWS_AT_ONCE)
-        )
-        return self.model.encode_corpus(batches).to('cpu'), starts

@@ -1,5 +1,6 @@
 """What a search of own videos answers."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -35,18 +36,53 @@ class Hits(list[Hit]):
         hits: The moments.
         query: The query.
         null_rate: Share of queries about other things whose best video in the same index scores at
-            least as high as that of this query; None: the index is not calibrated.
+            least as high as that of this query; None: not known, as where some of the videos were
+            searched.
+        language: Language that the encoder knows, if the query is not written in its letters.
     """
 
-    def __init__(self, hits: Iterable[Hit], query: str, null_rate: float | None = None) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit],
+        query: str,
+        null_rate: float | None = None,
+        language: str | None = None,
+    ) -> None:
         super().__init__(hits)
         self.query = query
         self.null_rate = null_rate
+        self.language = language
 
     @property
     def nothing_relevant(self) -> bool:
         """Whether one of 20 queries about other things, or more, finds as good a video."""
         return self.null_rate is not None and self.null_rate >= 0.05
+
+    def notes(self) -> list[str]:
+        """Say what a person should know who reads the moments."""
+        notes = []
+        if self.nothing_relevant:
+            notes.append(
+                f'Perhaps nothing relevant: {100 * self.null_rate:.0f} % of queries about other '
+                'things find as good a video here.'
+            )
+        if self.language is not None:
+            notes.append(
+                f'The encoder knows {self.language}; in the letters of another language it finds '
+                'hardly more than chance.'
+            )
+        return notes
+
+
+def is_mostly_latin(text: str) -> bool:
+    """Tell whether at least half of the letters of a text are Latin ones.
+
+    Args:
+        text: Any text; without letters it is.
+    """
+    letters = [x for x in text if x.isalpha()]
+    latin = sum('LATIN' in unicodedata.name(x, '') for x in letters)
+    return 2 * latin >= len(letters)
 
 
 @dataclass(frozen=True)

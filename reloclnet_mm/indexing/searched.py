@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reloclnet_mm.extraction.subtitles import TimedSentence
-from reloclnet_mm.indexing.hits import Hit, Hits
+from reloclnet_mm.indexing.hits import Hit, Hits, is_mostly_latin
 from reloclnet_mm.indexing.null_queries import null_rate
 from reloclnet_mm.indexing.records import VideoRecord
 from reloclnet_mm.indexing.windows import FoundMoment, distinct_moments
@@ -29,6 +29,7 @@ class Searched:
         first: The index of the stage that ranks all windows.
         owners: Window id to its video and its begin in seconds.
         sentences: Tells what is said in a video.
+        language: Language of the encoder; see :class:`~reloclnet_mm.extraction.FeatureRecipe`.
         null_scores: Best scores of queries about other things; None: not known.
     """
 
@@ -36,6 +37,7 @@ class Searched:
     first: CorpusIndex
     owners: Mapping[int, tuple[VideoRecord, float]]
     sentences: Callable[[str], Sequence[TimedSentence]]
+    language: str | None
     null_scores: Sequence[float] | None
 
     def hits(self, sample: MomentDataSample, queries: Mapping[str, Tensor], top_k: int) -> Hits:
@@ -53,7 +55,8 @@ class Searched:
             (best,) = self.best_scores({name: x[None] for name, x in queries.items()})
             rate = null_rate(best, self.null_scores)
         hits = (self._hit(moment, total, queries) for moment in moments[:top_k])
-        return Hits(hits, sample.query, rate)
+        language = None if is_mostly_latin(sample.query) else self.language
+        return Hits(hits, sample.query, rate, language)
 
     def best_scores(self, queries: Mapping[str, Tensor]) -> list[float]:
         """Score the best window of each query, by the mean over streams of the largest cosine.
@@ -76,18 +79,13 @@ class Searched:
 
     def _hit(self, moment: FoundMoment, total: float, queries: Mapping[str, Tensor]) -> Hit:
         record, _ = self.owners[moment.window]
-        said = [
-            sentence.text
-            for sentence in self.sentences(moment.video)
-            if sentence.start < moment.end and sentence.end > moment.start
-        ]
         return Hit(
             video=moment.video,
             path=record.path,
             start=moment.start,
             end=moment.end,
             score=moment.score / total if total else 0.0,
-            text=' '.join(said),
+            text=' '.join(said_in(moment, self.sentences(moment.video))),
             stream_scores=self._stream_scores(moment.window, queries),
         )
 
@@ -98,3 +96,18 @@ class Searched:
             name: float(F.cosine_similarity(x[rows], queries[name][None], dim=1).max())
             for name, x in corpus.rows['retrieval'].items()
         }
+
+
+def said_in(moment: FoundMoment, sentences: Sequence[TimedSentence]) -> list[str]:
+    """List the sentences of which half or more is in a moment; if there are none, any part.
+
+    Args:
+        moment: The moment.
+        sentences: Those of its video.
+    """
+    shares = []
+    for sentence in sentences:
+        overlap = min(sentence.end, moment.end) - max(sentence.start, moment.start)
+        if overlap > 0:
+            shares.append((sentence.text, overlap / (sentence.end - sentence.start)))
+    return [text for text, share in shares if share >= 0.5] or [text for text, _ in shares]

@@ -47,6 +47,7 @@ class SearchAnswer(BaseModel):
     null_rate: float | None = Field(
         description='Share of unrelated queries that score at least as high; null: not calibrated.'
     )
+    notes: list[str] = Field(description='What a person should know who reads the moments.')
     seconds: float = Field(description='How long the search took.')
 
 

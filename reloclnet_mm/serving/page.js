@@ -105,9 +105,8 @@ function show(answer, signal) {
   } else {
     say(page.chosen.size ? 'No moment found. Search in all videos?' : 'No moment found.');
   }
-  if (answer.nothing_relevant) {
-    const share = percent(answer.null_rate);
-    note(`Nothing relevant found: ${share} of unrelated queries score as well.`);
+  if (answer.notes.length) {
+    note(answer.notes.join(' '));
   }
   drawTimelines(answer.hits, cards, signal);
 }

@@ -155,5 +155,6 @@ def _search_answer(hits: 'Hits', videos: IndexedVideos, seconds: float) -> Searc
         ],
         nothing_relevant=hits.nothing_relevant,
         null_rate=hits.null_rate,
+        notes=hits.notes(),
         seconds=seconds,
     )

@@ -54,6 +54,8 @@ def make_server(app: FastAPI) -> uvicorn.Server:
             app,
             lifespan='off',
             log_level='warning',
+            # Its own configuration would close the files of all other logs of the process.
+            log_config=None,
             # A client must not choose the address by which its requests are counted.
             proxy_headers=False,
             server_header=False,

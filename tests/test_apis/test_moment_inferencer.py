@@ -8,7 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from generated_data import shrink
 from mmengine.config import Config
+from tiny_corpus import REPOSITORY
+from tiny_encoder import WIDTH
 from tiny_inferencer import (
     CLIP,
     POOLED,
@@ -205,6 +208,15 @@ def test_nothing_relevant_is_the_share_of_other_queries_that_score_as_well(index
     assert hits.null_rate == pytest.approx((nulls >= best).mean())
     assert hits.nothing_relevant == (hits.null_rate >= 0.05)
     assert indexed(QUERY, videos=['long']).null_rate is None
+
+
+def test_letters_that_the_encoder_does_not_know_are_noted(indexed):
+    assert indexed('как наточить нож', videos=['long']).notes() == [
+        'The encoder knows English; in the letters of another language it finds hardly more than '
+        'chance.'
+    ]
+    for query in (QUERY, 'Übung macht 3 × den Meister', '42'):
+        assert indexed(query, videos=['long']).notes() == []
 
 
 def encoded(inferencer, text):
@@ -419,3 +431,41 @@ def test_pictures_are_drawn_of_answers(tmp_path, indexed):
     assert all(width > 800 and height > 300 for width, height in sizes)
     with pytest.raises(InputError, match='no out_dir'):
         indexed(QUERY, visualize=True)
+
+
+def two_stage_inferencer(folder):
+    """CONQUER over ReLoCLNet, small, with the recipe of the shipped model."""
+    cfg = Config.fromfile(REPOSITORY / 'configs/conquer_anet_text.py')
+    tiny = tiny_config(folder)
+    shrink(cfg.model)
+    first, second = cfg.model.first_stage, cfg.model.second_stage
+    first.pop('init_cfg')
+    first.streams.subtitle = WIDTH + 2
+    second.streams.subtitle = WIDTH + 2
+    first.query_channels = second.query_channels = WIDTH
+    for loader in ('test_dataloader', 'test_corpus_dataloader'):
+        cfg[loader].dataset.merge(dict(channels=dict(subtitle=WIDTH, query=WIDTH)))
+    cfg.recipe, cfg.windows = tiny.recipe, tiny.windows
+    weights = folder / 'two.safetensors'
+    if not weights.exists():
+        write_weights(cfg, weights)
+    return cfg, weights
+
+
+def test_a_second_stage_reranks_own_videos(tmp_path, talks):
+    cfg, weights = two_stage_inferencer(tmp_path)
+    inferencer = MomentInferencer(cfg, weights, 'cpu', show_progress=False)
+    inferencer.add(talks, save_to=tmp_path / 'index')
+    inferencer.model.num_videos = 5
+    hits = {n: as_rows(inferencer(QUERY, rerank=n, top_k=1000)) for n in (1, 5)}
+    assert {video for video, *_ in hits[5]} > {video for video, *_ in hits[1]}
+    other = MomentInferencer.from_index(
+        tmp_path / 'index', cfg, weights, 'cpu', show_progress=False
+    )
+    assert as_rows(other(QUERY, rerank=5, top_k=1000)) == hits[5]
+    assert {x.video for x in other(QUERY, videos=['long'], rerank=5)} == {'long'}
+    other.remove('long')
+    other.save(tmp_path / 'index')
+    assert {x.video for x in other(QUERY, rerank=5, top_k=1000)} == {'short', 'whole'}
+    with pytest.raises(InputError, match='rerank=0, expected at least 1'):
+        other(QUERY, rerank=0)

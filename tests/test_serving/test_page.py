@@ -260,7 +260,7 @@ def test_that_nothing_is_relevant_is_told(browser, serve, tmp_path):
     page = Page(browser, serve(inferencer))
     page.search('stone')
     page.until('!document.getElementById("notice").hidden')
-    told = 'Nothing relevant found: 12 % of unrelated queries score as well.'
+    told = 'Perhaps nothing relevant: 12 % of queries about other things find as good a video here.'
     assert page.text('notice') == told
 
 

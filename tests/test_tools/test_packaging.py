@@ -113,7 +113,7 @@ def test_results_of_the_planted_corpus_are_those_of_the_readme(repository, model
     assert {name.split()[0] for name in found} == {'VR', 'SVMR', 'VCMR'}
 
 
-def test_only_measured_configs_have_results_and_none_has_weights(models):
+def test_only_measured_configs_have_results_and_none_has_an_address_of_weights(models):
     assert {n for n, m in models.items() if 'Results' in m} == {
         'nearest_clip_anet_text',
         'nearest_sentence_anet_text',

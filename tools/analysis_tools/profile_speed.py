@@ -1,4 +1,7 @@
-"""Measure evaluation, a query, a second stage, training and loading, beside the plain way."""
+"""Measure evaluation, a query, a second stage, training, loading and own videos.
+
+Each beside the plain way, or what bounds it.
+"""
 
 import argparse
 import platform
@@ -11,7 +14,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from reloclnet_mm.profiling import evaluation, loading, reranking, training
+from reloclnet_mm.profiling import evaluation, loading, own_videos, reranking, training
 from reloclnet_mm.profiling.harness import Subject, Timing, machine_rates, measure
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.fileio import write_json
@@ -65,6 +68,11 @@ def parse_args() -> argparse.Namespace:
     load.add_argument('--channels', type=int, default=3072)
     load.add_argument('--batch-size', type=int, default=128)
     load.add_argument('--workers', type=int, default=2)
+
+    own = command('own_videos', run_own_videos, 'indexing of own videos, and a query over them')
+    own.add_argument('--hours', type=int, default=1000, help='of the index that is searched (1000)')
+    own.add_argument('--queries', type=int, default=100, help='queries that are timed (100)')
+    own.add_argument('--image-encoder', help='measure frames with this encoder too')
     return parser.parse_args()
 
 
@@ -234,6 +242,36 @@ def run_loading(args: argparse.Namespace) -> Record:
         )
     print_timings(timings, [1] * len(timings), unit='batch')
     return dict(timings=[timing.as_record() for timing in timings])
+
+
+def run_own_videos(args: argparse.Namespace) -> Record:
+    """Indexing by how much faster it is than the videos last, and a query over many hours."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = own_videos.write_talks(Path(folder))
+        subjects = own_videos.subjects(Path(folder), args.image_encoder)
+        timings = measure(subjects, trials=args.trials, threads=args.threads)
+    rates = {timing.name: seconds[timing.result] / timing.median for timing in timings}
+    print_timings(timings, [1] * len(timings), unit='run')
+    for name, rate in rates.items():
+        print(f'{name}: {rate:.0f} times real time')
+    settings = dict(hours=args.hours)
+    (query,) = measure(
+        [Subject('query', own_videos.query, settings)],
+        trials=args.queries,
+        warm_ups=5,
+        threads=args.threads,
+    )
+    percentiles = {f'p{p}': query.percentile(p) for p in (50, 90, 99)}
+    shown = ', '.join(f'{name} {1e3 * x:.1f} ms' for name, x in percentiles.items())
+    print(
+        f'a query over {args.hours} hours, its encoding included: {shown}; '
+        f'{query.peak_rss_mb:.0f} MB'
+    )
+    return dict(
+        timings=[timing.as_record() for timing in (*timings, query)],
+        times_real_time=rates,
+        percentiles_s=percentiles,
+    )
 
 
 def print_timings(timings: list[Timing], counts: list[int], unit: str = 'query') -> None:

@@ -1,7 +1,8 @@
 """Score an index on queries whose moments are known, beside the nearest sentence.
 
 The queries are a jsonl file, a line each: {"vid_name", "ts": [start, end], "desc"}, seconds, where
-vid_name is the name of the video in the index.
+vid_name is the name of the video in the index. With queries that have no answer in it, a line each,
+it also tells how often the model says rightly and wrongly that there is nothing relevant.
 """
 
 import argparse
@@ -15,7 +16,9 @@ from tabulate import tabulate
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.evaluation.functional import recall_at, temporal_iou
+from reloclnet_mm.indexing.hits import Hits
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import read_text
 from reloclnet_mm.utils.json_files import read_jsonl
 
 Moments = list[tuple[str, float, float]]
@@ -44,10 +47,15 @@ def read_truth(path: Path, inferencer: MomentInferencer) -> list[Truth]:
     return found
 
 
-def found_by_model(inferencer: MomentInferencer, texts: Sequence[str]) -> list[Moments]:
+def moments_of(answers: Sequence[Hits]) -> list[Moments]:
     """Return the moments of each query."""
-    answers = inferencer(texts, top_k=1000)
     return [[(hit.video, hit.start, hit.end) for hit in hits] for hits in answers]
+
+
+def refused(answers: Sequence[Hits]) -> str:
+    """Say for how many queries there is nothing relevant."""
+    count = sum(hits.nothing_relevant for hits in answers)
+    return f'{count} of {len(answers)}, {100 * count / len(answers):.1f} %'
 
 
 def found_by_sentence(inferencer: MomentInferencer, texts: Sequence[str]) -> list[Moments]:
@@ -91,6 +99,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('index', type=Path, help='folder that tools/index.py wrote')
     parser.add_argument('truth', type=Path, help='jsonl file of queries')
+    parser.add_argument(
+        '--unrelated', type=Path, help='text file of queries without an answer, a line each'
+    )
     parser.add_argument('--model', help='config of a model that does not come with the package')
     parser.add_argument('--weights', help='its weights')
     args = parser.parse_args(argv)
@@ -100,13 +111,20 @@ def main(argv: list[str] | None = None) -> None:
         )
         truths = read_truth(args.truth, inferencer)
         texts = [truth.desc for truth in truths]
+        answers = inferencer(texts, top_k=1000)
         rows = {
-            'model': recalls(found_by_model(inferencer, texts), truths),
+            'model': recalls(moments_of(answers), truths),
             'nearest sentence': recalls(found_by_sentence(inferencer, texts), truths),
         }
         print(f'{len(truths)} queries, {len(inferencer.videos)} videos')
         table = [[name, *(row[name] for row in rows.values())] for name in rows['model']]
         print(tabulate(table, ['', *rows], floatfmt='.2f'))
+        if args.unrelated:
+            others = [line for line in read_text(args.unrelated).splitlines() if line.strip()]
+            if not others:
+                raise InputError(f'{args.unrelated}: holds no query, expected one a line')
+            print(f'nothing relevant, of the queries above: {refused(answers)}')
+            print(f'nothing relevant, of unrelated queries: {refused(inferencer(others))}')
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ the queries and their times the answers; those of the other become the video's s
 import argparse
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tabulate import tabulate
@@ -123,8 +124,29 @@ def corpus_videos(
     ]
 
 
+def pieces_of(sentence: TimedSentence, num_words: int | None) -> list[TimedSentence]:
+    """Divide a sentence into pieces of about so many words; None: it stays whole.
+
+    The time is divided by the number of words, as if they were spoken evenly.
+    """
+    words = sentence.text.split()
+    count = 1 if num_words is None else max(1, round(len(words) / num_words))
+    cuts = [round(i * len(words) / count) for i in range(count + 1)]
+    second = (sentence.end - sentence.start) / len(words)
+    return [
+        TimedSentence(
+            ' '.join(words[a:b]), sentence.start + a * second, sentence.start + b * second
+        )
+        for a, b in pairwise(cuts)
+    ]
+
+
 def write_task(
-    out_dir: Path, train: list[CorpusVideo], val: list[CorpusVideo], extra: list[CorpusVideo]
+    out_dir: Path,
+    train: list[CorpusVideo],
+    val: list[CorpusVideo],
+    extra: list[CorpusVideo],
+    piece_words: int | None = None,
 ) -> None:
     """Write annotation, corpus and subtitles in the layout that TVRReader reads.
 
@@ -155,7 +177,11 @@ def write_task(
     subtitles = [
         {
             'vid_name': video.name,
-            'sub': [{'text': x.text, 'start': x.start, 'end': x.end} for x in video.subtitles],
+            'sub': [
+                {'text': x.text, 'start': x.start, 'end': x.end}
+                for sentence in video.subtitles
+                for x in pieces_of(sentence, piece_words)
+            ],
         }
         for video in videos
     ]
@@ -174,7 +200,7 @@ def convert(args: argparse.Namespace) -> None:
     val = corpus_videos(val_names, first, second)
     reversed_names = train_names if args.both_directions else []
     extra = corpus_videos(reversed_names, second, first, REVERSED_SUFFIX)
-    write_task(args.out_dir, train, val, extra)
+    write_task(args.out_dir, train, val, extra, args.piece_words)
     rows = [
         (
             split,
@@ -204,7 +230,16 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help=f'train also on VIDEO{REVERSED_SUFFIX}, with the roles of the two files exchanged',
     )
-    return parser.parse_args()
+    parser.add_argument(
+        '--piece-words',
+        type=int,
+        help='divide the sentences of the subtitles into pieces of about so many words, so that a '
+        'moment has several, as in speech (default: whole sentences)',
+    )
+    args = parser.parse_args()
+    if args.piece_words is not None and args.piece_words < 1:
+        parser.error(f'--piece-words {args.piece_words}, expected at least 1')
+    return args
 
 
 def main() -> None:
