@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the file, the key or line, what was found, what was
     expected and what to do; command-line tools print it without a traceback.
     """
+
+
+class QueryError(InputError):
+    """A query that cannot be asked."""

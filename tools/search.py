@@ -13,6 +13,7 @@ from rich.table import Table
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.indexing.hits import Hits
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.times import clock
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -36,11 +37,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def clock(seconds: float) -> str:
-    """Write a time as minutes and seconds."""
-    return f'{int(seconds // 60)}:{seconds % 60:04.1f}'
-
-
 def table_of(hits: Hits) -> Table:
     """Make the table of a query."""
     table = Table(title=hits.query, title_justify='left', expand=False)
@@ -55,7 +51,7 @@ def table_of(hits: Hits) -> Table:
             name, style=style, justify='left' if name in ('video', 'said') else 'right'
         )
     for hit in hits:
-        times = clock(hit.start), clock(hit.end)
+        times = clock(hit.start, 1), clock(hit.end, 1)
         said = hit.text if len(hit.text) <= 160 else hit.text[:159] + '…'
         table.add_row(hit.video, *times, f'{100 * hit.score:.0f} %', said)
     return table

@@ -20,8 +20,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--port', type=int, default=8000, help='port, 0: any that is free (%(default)s)'
     )
-    parser.add_argument('--config', help='config of a model that is not shipped')
-    parser.add_argument('--weights', help='its checkpoint')
+    parser.add_argument('--model', help='config of a model that does not come with the package')
+    parser.add_argument('--weights', help='its weights')
+    parser.add_argument('--device', help='(default: a GPU if there is one)')
     parser.add_argument(
         '--max-query-characters',
         type=int,
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         with listen(args.host, args.port) as listener:
             local = is_loopback(listener)
             app = create_app(
-                MomentInferencer.from_index(args.index, args.config, args.weights),
+                MomentInferencer.from_index(args.index, args.model, args.weights, args.device),
                 max_characters=args.max_query_characters,
                 requests_per_minute=args.requests_per_minute,
                 allowed_hosts=(*LOOPBACK_HOSTS, args.host) if local else ('*',),

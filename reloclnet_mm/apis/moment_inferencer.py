@@ -18,7 +18,7 @@ from reloclnet_mm.apis.inference import init_model
 from reloclnet_mm.apis.shipped import find_model
 from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.packing import pack_loaded
-from reloclnet_mm.errors import InputError
+from reloclnet_mm.errors import InputError, QueryError
 from reloclnet_mm.extraction.own_videos import find_videos
 from reloclnet_mm.extraction.recipe import FeatureRecipe
 from reloclnet_mm.extraction.subtitles import TimedSentence
@@ -32,6 +32,7 @@ from reloclnet_mm.indexing.windows import Windows
 from reloclnet_mm.models.corpus_model import CorpusModel
 from reloclnet_mm.registry import DATASETS, EXTRACTORS, INFERENCERS
 from reloclnet_mm.structures import MomentDataSample
+from reloclnet_mm.utils.config_checks import building_errors_are_input_errors
 from reloclnet_mm.utils.progress import counted
 
 # Queries that pass through the model together.
@@ -83,7 +84,7 @@ class MomentInferencer(BaseInferencer):
         super().__init__(cfg, weights, device, 'reloclnet_mm', show_progress)
         self._device = next(self.model.parameters()).device
         self.recipe = _recipe_of(self.cfg, str(self._device))
-        self.windows = Windows(**self.cfg.windows).check()
+        self.windows = _windows_of(self.cfg)
         self._query_data = _dataset_of(self.cfg, 'test_dataloader')
         clip_data = _dataset_of(self.cfg, 'test_corpus_dataloader')
         _check_recipe(self.cfg, self.recipe, clip_data)
@@ -93,6 +94,7 @@ class MomentInferencer(BaseInferencer):
         self._index: VideoIndex | None = None
         self._is_checked = False
         self._everything: Searched | None = None
+        self._last: tuple[frozenset[str], Searched] | None = None
 
     @staticmethod
     def from_index(
@@ -170,12 +172,16 @@ class MomentInferencer(BaseInferencer):
         """
         files = find_videos([paths] if isinstance(paths, str | os.PathLike) else list(paths))
         index = self._index_to_change()
+        if save_to is not None:
+            index.check_target(save_to)
         shown = counted(len(files), 'videos') if self.show_progress else nullcontext(_ignore)
-        with shown as advance:
-            report = self.adder.add(
-                index, files, save_to=save_to, save_every=save_every, advance=advance
-            )
-        self._finish_change()
+        try:
+            with shown as advance:
+                report = self.adder.add(
+                    index, files, save_to=save_to, save_every=save_every, advance=advance
+                )
+        finally:
+            self._finish_change()
         if save_to is not None:
             index.save(save_to)
         return report
@@ -204,10 +210,13 @@ class MomentInferencer(BaseInferencer):
         Raises:
             InputError: The index has no such video; then none is removed.
         """
-        records = [self._record(x) for x in ([names] if isinstance(names, str) else names)]
-        for record in records:
-            self._index.remove(record.name)
-        self._finish_change()
+        names = [*dict.fromkeys([names] if isinstance(names, str) else names)]
+        for name in names:
+            self._record(name)
+        for name in names:
+            self._index.remove(name)
+        if names:
+            self._finish_change()
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the index; see :meth:`VideoIndex.save`.
@@ -225,7 +234,7 @@ class MomentInferencer(BaseInferencer):
         inputs: str | Sequence[str],
         top_k: int = 10,
         *,
-        videos: Iterable[str] | None = None,
+        videos: str | Iterable[str] | None = None,
         rerank: int | None = None,
         visualize: bool = False,
         out_dir: str | os.PathLike | None = None,
@@ -250,8 +259,11 @@ class MomentInferencer(BaseInferencer):
             InputError: A sentence is empty or too long, a video is not in the index, or there is
                 none.
         """
+        for name, count in (('top_k', top_k), ('batch_size', batch_size)):
+            if count < 1:
+                raise InputError(f'{name}={count}, expected at least 1')
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        searched = self._searched(videos)
+        searched = self._searched([videos] if isinstance(videos, str) else videos)
         if rerank is not None:
             self._set_rerank(rerank)
         found = [
@@ -447,6 +459,7 @@ class MomentInferencer(BaseInferencer):
 
     def _refresh(self) -> None:
         """Make the whole index ready for queries."""
+        self._last = None
         corpus, nulls = self._index.corpus(), self._index.null_scores
         self._everything = None if corpus is None else self._make_ready(corpus, nulls)
 
@@ -472,13 +485,20 @@ class MomentInferencer(BaseInferencer):
             raise InputError('the index has no video; add some first')
         searched = self._everything
         if videos is not None:
-            windows = {window for name in videos for window in self._record(name).windows}
-            if not windows:
-                raise InputError('videos is empty, expected names of videos, or None for all')
-            # How well other queries score depends on what is searched.
-            searched = self._make_ready(self._index.corpus().select_ids(windows), None)
+            searched = self._some(frozenset(videos))
         self._rank(min(self._most_videos, len(searched.first.corpus)))
         return searched
+
+    def _some(self, names: frozenset[str]) -> Searched:
+        """Return some videos, ready for queries; those of the last call are kept."""
+        if not names:
+            raise InputError('videos is empty, expected names of videos, or None for all')
+        windows = {window for name in names for window in self._record(name).windows}
+        if self._last is None or self._last[0] != names:
+            # How well other queries score depends on what is searched.
+            some = self._index.corpus().select_ids(windows)
+            self._last = names, self._make_ready(some, None)
+        return self._last[1]
 
     def _set_rerank(self, rerank: int) -> None:
         if not hasattr(self.model, 'second_stage'):
@@ -508,12 +528,12 @@ def checked_query(text: str) -> str:
         text: The query.
 
     Raises:
-        InputError: It is empty or too long.
+        QueryError: It is empty or too long.
     """
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f'query {text!r}: expected a sentence')
+        raise QueryError(f'query {text!r}: expected a sentence')
     if len(text) > _MAX_CHARACTERS:
-        raise InputError(
+        raise QueryError(
             f'query of {len(text):,} characters, expected at most {_MAX_CHARACTERS:,}; the encoder '
             'reads the first few dozen words'
         )
@@ -527,7 +547,16 @@ def _recipe_of(cfg: Config, device: str) -> FeatureRecipe:
             f'{cfg.filename}: has no {" and no ".join(missing)}, which say how own videos become '
             'features; copy them from configs/relocl_speech.py and adapt them'
         )
-    return EXTRACTORS.build(dict(cfg.recipe, device=device))
+    with building_errors_are_input_errors(cfg):
+        return EXTRACTORS.build(dict(cfg.recipe, device=device))
+
+
+def _windows_of(cfg: Config) -> Windows:
+    if {*cfg.windows} != {*Windows._fields}:
+        raise InputError(
+            f'{cfg.filename}: windows has {sorted(cfg.windows)}, expected {list(Windows._fields)}'
+        )
+    return Windows(**cfg.windows).check()
 
 
 def _dataset_of(cfg: Config, loader: str) -> FeatureDataset:

@@ -45,7 +45,10 @@ def find_model(
             f'{name}: no such model, expected {" or ".join(shipped_models())}, or the file of a '
             'config'
         )
-    return Config.fromfile(name), _as_text(weights), None
+    try:
+        return Config.fromfile(name), _as_text(weights), None
+    except (SyntaxError, OSError) as error:
+        raise InputError(f'{name}: cannot be read as a config ({error}); correct it') from error
 
 
 def _as_text(weights: str | Path | None) -> str | None:

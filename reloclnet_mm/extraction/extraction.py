@@ -9,10 +9,12 @@ from reloclnet_mm.extraction.pooling import PoolMode, pool_sentences
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.extraction.text import TextEncoder
 from reloclnet_mm.features.writer import FeatureWriter
-from reloclnet_mm.structures.clips import clip_membership, count_clips
+from reloclnet_mm.structures.clips import clip_membership, clip_ranges, count_clips
 
 # large enough to sort texts by length, small enough that a kill costs little
 TEXTS_PER_CHUNK = 512
+# what is computed of so many clips does not grow with the length of the video
+_CLIPS_AT_ONCE = 1024
 
 
 def extract_queries(
@@ -68,8 +70,15 @@ def extract_sentences(
         pooled = {}
         for name in chunk:
             said = subtitles.get(name, ())
-            rows = [next(features) for _ in said]
-            pooled[name] = pool_video(said, rows, durations[name], clip_length, pool, encoder.width)
+            known = {id(sentence): next(features) for sentence in said}
+            pooled[name] = pool_video(
+                said,
+                lambda some, known=known: [known[id(sentence)] for sentence in some],
+                durations[name],
+                clip_length,
+                pool,
+                encoder.width,
+            )
         out.write(pooled)
         advance(len(sentences))
     out.finish()
@@ -77,17 +86,17 @@ def extract_sentences(
 
 def pool_video(
     sentences: Sequence[TimedSentence],
-    features: Sequence[NDArray],
+    features_of: Callable[[Sequence[TimedSentence]], Sequence[NDArray]],
     duration: float,
     clip_length: float | None,
     pool: PoolMode,
     width: int,
 ) -> NDArray[np.float32]:
-    """Pool the token features of a video's sentences.
+    """Pool the token features of a video's sentences, some clips at a time.
 
     Args:
-        sentences: S sentences.
-        features: For each (tokens, width).
+        sentences: Those of the video.
+        features_of: Makes the features (tokens, width) of some of them.
         duration: Seconds of the video.
         clip_length: Seconds; None: a row is a sentence.
         pool: Over the tokens of a row.
@@ -96,8 +105,19 @@ def pool_video(
     Returns:
         (rows, width) float32; zeros where nothing is said.
     """
-    members = _members(sentences, duration, clip_length)
-    return pool_sentences(features, members, pool, width)
+    if clip_length is None:
+        members = _members(sentences, duration, None)
+        return pool_sentences(features_of(sentences), members, pool, width)
+    count = count_clips(duration, clip_length)
+    first, after = clip_ranges(_times(sentences), clip_length, count)
+    blocks = []
+    for begin in range(0, count, _CLIPS_AT_ONCE):
+        clips = np.arange(begin, min(begin + _CLIPS_AT_ONCE, count))
+        said = np.flatnonzero((first <= clips[-1]) & (after > begin))
+        members = (first[said] <= clips[:, None]) & (clips[:, None] < after[said])
+        features = features_of([sentences[i] for i in said])
+        blocks.append(pool_sentences(features, members, pool, width))
+    return np.concatenate(blocks)
 
 
 def sentence_times(sentences: Sequence[TimedSentence], duration: float) -> NDArray[np.float64]:
@@ -131,8 +151,11 @@ def _members(
     """Tell which sentences (S) belong to which rows (R), (R, S) bool."""
     if clip_length is None:
         return np.eye(max(1, len(sentences)), len(sentences), dtype=bool)
-    moments = np.array([(s.start, s.end) for s in sentences], np.float64).reshape(-1, 2)
-    return clip_membership(moments, clip_length, count_clips(duration, clip_length))
+    return clip_membership(_times(sentences), clip_length, count_clips(duration, clip_length))
+
+
+def _times(sentences: Sequence[TimedSentence]) -> NDArray[np.float64]:
+    return np.array([(s.start, s.end) for s in sentences], np.float64).reshape(-1, 2)
 
 
 def _chunks(keys: Iterable[str], count_texts: Callable[[str], int]) -> Iterator[list[str]]:

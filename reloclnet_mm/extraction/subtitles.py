@@ -16,7 +16,8 @@ from reloclnet_mm.utils.fileio import read_text
 from reloclnet_mm.utils.json_files import read_jsonl
 
 _SECOND = timedelta(seconds=1)
-_Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+_LATEST = 1e9
+_Seconds = Annotated[float, Meta(ge=0, le=_LATEST)]
 # tags as in <i>, </c.loud>, <v Ann>, <00:01.500>, and SubRip's {\an8}
 _MARKUP = re.compile(r'</?[A-Za-z][^>]*>|</?>|<[\d:.]+>|\{\\[^}]*\}')
 
@@ -116,7 +117,7 @@ def read_cues(path: str | os.PathLike) -> list[TimedSentence]:
                 )
                 for cue in webvtt.from_string(text, strict=True)
             ]
-    except (srt.SRTParseError, MalformedFileError, MalformedCaptionError) as error:
+    except (srt.SRTParseError, MalformedFileError, MalformedCaptionError, OverflowError) as error:
         raise InputError(
             f'{path}: cannot be read ({error}); mend the cue, or convert the file again'
         ) from error
@@ -136,6 +137,10 @@ def _plain_text(text: str) -> str:
 
 
 def _checked(where: str, text: str, start: float, end: float) -> TimedSentence:
+    if max(start, end) > _LATEST:
+        raise InputError(
+            f'{where}: has a time of {max(start, end):g} s, expected at most {_LATEST:g}; mend it'
+        )
     if end < start:
         raise InputError(
             f'{where}: starts at {start} s and ends at {end} s; expected the end after the start. '

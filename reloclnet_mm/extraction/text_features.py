@@ -68,9 +68,13 @@ class TextFeatures:
             video: The video.
             clip_length: Seconds.
         """
-        features = self.encode([sentence.text for sentence in video.sentences])
         return pool_video(
-            video.sentences, features, video.duration, clip_length, self.pool, self.width
+            video.sentences,
+            lambda sentences: self.encode([sentence.text for sentence in sentences]),
+            video.duration,
+            clip_length,
+            self.pool,
+            self.width,
         )
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:

@@ -130,8 +130,11 @@ class VideoAdder:
         subtitles = subtitles_of(path)
         files = [path, *([subtitles] if subtitles else [])]
         if old is not None and old.is_current(files):
+            if not all(x.is_untouched() for x in old.files):
+                index.renew_stamps(old.name, tuple(map(FileStamp.of, files)))
             report.unchanged.append(old.name)
             return
+        _check_name(path)
         stamps = tuple(map(FileStamp.of, files))
         features = self.recipe.extract(self.recipe.read(path))
         name = unique_name(path, root, index.videos) if old is None else old.name
@@ -148,4 +151,16 @@ class VideoAdder:
             starts=tuple(start * self.recipe.clip_length for start in starts),
         )
         index.add(record, windows, content.sentences)
+        # Its subtitles may have been indexed while the video was not there.
+        for other in [
+            x.name for x in index.videos.values() if subtitles and x.path == str(subtitles)
+        ]:
+            index.remove(other)
         (report.added if old is None else report.updated).append(name)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f'{str(path)!r}: the name is not UTF-8; rename the file') from error

@@ -18,6 +18,7 @@ class Hit:
         text: What is said in the moment; empty where nothing is.
         stream_scores: Stream name to the largest cosine of the query and a clip of the moment's
             window, from −1 to 1.
+        has_pictures: Whether the file has pictures to show.
     """
 
     video: str
@@ -27,6 +28,7 @@ class Hit:
     score: float
     text: str
     stream_scores: Mapping[str, float]
+    has_pictures: bool
 
 
 class Hits(list[Hit]):

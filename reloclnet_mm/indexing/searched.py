@@ -52,7 +52,10 @@ class Searched:
         total = sum(moment.score for moment in moments)
         rate = None
         if self.null_scores is not None:
-            (best,) = self.best_scores({name: x[None] for name, x in queries.items()})
+            # Of one stage the best score is in the list already.
+            best = float(sample.pred_vr.scores[0])
+            if self.first is not self.ready:
+                (best,) = self.best_scores({name: x[None] for name, x in queries.items()})
             rate = null_rate(best, self.null_scores)
         hits = (self._hit(moment, total, queries) for moment in moments[:top_k])
         language = None if is_mostly_latin(sample.query) else self.language
@@ -87,11 +90,13 @@ class Searched:
             score=moment.score / total if total else 0.0,
             text=' '.join(said_in(moment, self.sentences(moment.video))),
             stream_scores=self._stream_scores(moment.window, queries),
+            has_pictures=record.has_video,
         )
 
     def _stream_scores(self, window: int, queries: Mapping[str, Tensor]) -> dict[str, float]:
         corpus = self.first.corpus
-        rows, _ = corpus.layout.rows_of(torch.tensor([corpus.place_of(window)]))
+        place = torch.tensor([corpus.place_of(window)], device=corpus.device)
+        rows, _ = corpus.layout.rows_of(place)
         return {
             name: float(F.cosine_similarity(x[rows], queries[name][None], dim=1).max())
             for name, x in corpus.rows['retrieval'].items()
@@ -108,6 +113,7 @@ def said_in(moment: FoundMoment, sentences: Sequence[TimedSentence]) -> list[str
     shares = []
     for sentence in sentences:
         overlap = min(sentence.end, moment.end) - max(sentence.start, moment.start)
-        if overlap > 0:
-            shares.append((sentence.text, overlap / (sentence.end - sentence.start)))
+        length = sentence.end - sentence.start
+        if overlap > 0 or overlap == length == 0:
+            shares.append((sentence.text, overlap / length if length else 1.0))
     return [text for text, share in shares if share >= 0.5] or [text for text, _ in shares]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.subtitles import TimedSentence
-from reloclnet_mm.indexing.records import Origin, VideoRecord
+from reloclnet_mm.indexing.records import FileStamp, Origin, VideoRecord
 from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.structures.staged_corpus import StagedCorpus
 from reloclnet_mm.utils.fileio import replace_file, write_text, writing
@@ -79,7 +79,8 @@ class VideoIndex:
     folder: Path | None = None
     _generation: str = ''
     _added: dict[str, _Added] = field(default_factory=dict)
-    _loaded: dict[str, Corpus] = field(default_factory=dict)
+    _loaded: dict[str, '_Segment'] = field(default_factory=dict)
+    _corpus: Corpus | None = None
 
     def add(self, record: VideoRecord, windows: Corpus, sentences: Sequence[TimedSentence]) -> None:
         """Add a video, or put it in the place of that of the same name.
@@ -89,36 +90,43 @@ class VideoIndex:
             windows: Its encoded windows.
             sentences: What is said in it.
         """
-        self.remove(record.name, missing_ok=True)
         self.videos[record.name] = record
         self._added[record.name] = _Added(windows, sentences)
         self.next_window += len(record.starts)
+        self._corpus = self.null_scores = None
 
-    def remove(self, name: str, missing_ok: bool = False) -> None:
+    def remove(self, name: str) -> None:
         """Remove a video.
 
         Args:
             name: Its name.
-            missing_ok: Whether it may be in the index or not.
 
         Raises:
             InputError: The index has no such video.
         """
         if name not in self.videos:
-            if missing_ok:
-                return
             raise unknown_video(name, self.videos)
         del self.videos[name]
         self._added.pop(name, None)
-        self.null_scores = None
+        self._corpus = self.null_scores = None
+
+    def renew_stamps(self, name: str, files: tuple[FileStamp, ...]) -> None:
+        """Note that the files of a video are the same as before at another time.
+
+        Args:
+            name: Name of the video.
+            files: Their stamps.
+        """
+        self.videos[name] = replace(self.videos[name], files=files)
 
     def corpus(self) -> Corpus | None:
         """Return the windows of all videos; None: there is no video."""
-        parts = [part for _, part in self._live_segments()]
-        parts += [added.windows for added in self._added.values()]
-        if len(parts) < 2:
-            return parts[0] if parts else None
-        return type(parts[0]).merge(parts)
+        if self._corpus is None:
+            parts = [part for _, part in self._live_segments()]
+            parts += [added.windows for added in self._added.values()]
+            if parts:
+                self._corpus = parts[0] if len(parts) == 1 else type(parts[0]).merge(parts)
+        return self._corpus
 
     def sentences(self, name: str) -> list[TimedSentence]:
         """Return what is said in a video.
@@ -132,13 +140,27 @@ class VideoIndex:
             return list(self._added[name].sentences)
         record = self.videos[name]
         begin, length = record.text_at
-        path = self._segment(record.segment) / _SENTENCES
         try:
-            with open(path, 'rb') as file:
-                file.seek(begin)
-                return msgspec.json.decode(file.read(length), type=_Line).sub
+            line = os.pread(self._loaded[record.segment].sentences.fileno(), length, begin)
+            return msgspec.json.decode(line, type=_Line).sub
         except (OSError, msgspec.MsgspecError) as error:
+            path = self._segment(record.segment) / _SENTENCES
             raise _damaged(path, f'no sentences of {name!r} ({error})') from error
+
+    def check_target(self, folder: str | os.PathLike) -> None:
+        """Refuse a folder in which the index could not be saved.
+
+        Args:
+            folder: Folder of the index, that it was read from or a new one.
+
+        Raises:
+            InputError: It holds something else, or has been changed since it was read.
+        """
+        folder = Path(folder).resolve()
+        if folder == self.folder:
+            self._check_unchanged(folder)
+        else:
+            _check_new(folder)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the index; a reader finds the old one or this one, never a mixture.
@@ -151,13 +173,11 @@ class VideoIndex:
                 writing it or has changed it since this one read it.
         """
         folder = Path(folder).resolve()
+        self.check_target(folder)
         with locked(folder):
-            if folder == self.folder:
-                self._check_unchanged(folder)
-                anew = self._is_wasteful()
-            else:
-                _check_new(folder)
-                anew = True
+            # Another process may have been between.
+            self.check_target(folder)
+            anew = folder != self.folder or self._is_wasteful()
             token = secrets.token_hex(8)
             changed = dict(self._write_segment(folder, token, anew))
             videos = {name: changed.get(name, record) for name, record in self.videos.items()}
@@ -182,15 +202,27 @@ class VideoIndex:
             InputError: There is none, it is damaged, or of another version.
         """
         folder = Path(folder).resolve()
-        content = _read(folder)
-        return VideoIndex(
-            origin=content.origin,
-            videos={record.name: record for record in content.videos},
-            null_scores=content.null_scores,
-            next_window=content.next_window,
-            folder=folder,
-            _generation=content.generation,
-        )
+        while True:
+            content = _read(folder)
+            try:
+                segments = {
+                    name: _Segment.open(folder / _SEGMENTS / name, content.origin.weights)
+                    for name in {record.segment for record in content.videos}
+                }
+            except InputError:
+                # A writer may have put another index in its place, and removed the segments.
+                if _read(folder).generation != content.generation:
+                    continue
+                raise
+            return VideoIndex(
+                origin=content.origin,
+                videos={record.name: record for record in content.videos},
+                null_scores=content.null_scores,
+                next_window=content.next_window,
+                folder=folder,
+                _generation=content.generation,
+                _loaded=segments,
+            )
 
     def _segment(self, name: str) -> Path:
         return self.folder / _SEGMENTS / name
@@ -202,7 +234,7 @@ class VideoIndex:
             if record.segment:
                 live.setdefault(record.segment, set()).update(record.windows)
         for name, windows in live.items():
-            corpus = self._whole_segment(name)
+            corpus = self._loaded[name].windows
             ids = corpus.video_ids.tolist()
             if not windows <= {*ids}:
                 raise _damaged(self._segment(name), 'windows that are not those of the index')
@@ -210,16 +242,11 @@ class VideoIndex:
                 corpus = corpus.select_ids(windows)
             yield name, corpus
 
-    def _whole_segment(self, name: str) -> Corpus:
-        if name not in self._loaded:
-            self._loaded[name] = _load_corpus(self._segment(name), self.origin.weights)
-        return self._loaded[name]
-
     def _is_wasteful(self) -> bool:
         saved = [record for record in self.videos.values() if record.segment]
         segments = {record.segment for record in saved}
         used = sum(len(record.starts) for record in saved)
-        kept = sum(len(self._whole_segment(name)) for name in segments)
+        kept = sum(len(self._loaded[name].windows) for name in segments)
         return len(segments) > _MOST_SEGMENTS or kept - used > _MOST_WASTE * kept
 
     def _write_segment(
@@ -244,12 +271,13 @@ class VideoIndex:
                 at += len(line)
 
     def _take(self, folder: Path, token: str, videos: dict[str, VideoRecord]) -> None:
-        if folder != self.folder:
-            self._loaded = {}
+        kept = self._loaded if folder == self.folder else {}
         self.folder, self._generation, self.videos = folder, token, videos
         self._added = {}
-        segments = {record.segment for record in videos.values()}
-        self._loaded = {name: x for name, x in self._loaded.items() if name in segments}
+        self._loaded = {
+            name: kept.get(name) or _Segment.open(self._segment(name), self.origin.weights)
+            for name in {record.segment for record in videos.values()}
+        }
 
     def _check_unchanged(self, folder: Path) -> None:
         found = _read(folder).generation if (folder / _INDEX).exists() else None
@@ -258,6 +286,23 @@ class VideoIndex:
                 f'{folder}: has been {"changed" if found else "removed"} by another process since '
                 'it was read; open it again and repeat what you added'
             )
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A saved group of videos, whose files stay open: a writer may remove them."""
+
+    windows: Corpus
+    sentences: BinaryIO
+
+    @staticmethod
+    def open(folder: Path, weights: str) -> '_Segment':
+        kind = StagedCorpus if (folder / 'first').is_dir() else EncodedCorpus
+        windows = kind.load(folder, model_checksum=weights)
+        try:
+            return _Segment(windows, open(folder / _SENTENCES, 'rb'))
+        except OSError as error:
+            raise _damaged(folder / _SENTENCES, f'a file that cannot be read ({error})') from error
 
 
 class _Line(Struct):
@@ -302,7 +347,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _check_new(folder: Path) -> None:
-    others = sorted({path.name for path in folder.iterdir()} - {_LOCK})
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f'{folder}: is a file, expected a folder; choose another name')
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if _INDEX not in names:
+        # What a first save left that was killed.
+        names -= {_LOCK, _SEGMENTS, *(x for x in names if x.startswith(f'.{_INDEX}.'))}
+    others = sorted(names)
     if others:
         what = 'an index' if _INDEX in others else f'other files, such as {others[0]}'
         raise InputError(f'{folder}: holds {what} already; choose another folder')
@@ -332,15 +383,12 @@ def _read(folder: Path) -> _Content:
     return content
 
 
-def _load_corpus(segment: Path, weights: str) -> Corpus:
-    kind = StagedCorpus if (segment / 'first').is_dir() else EncodedCorpus
-    return kind.load(segment, model_checksum=weights)
-
-
 def _remove_unused(folder: Path, used: set[str]) -> None:
     for segment in (folder / _SEGMENTS).glob('*'):
         if segment.name not in used:
             shutil.rmtree(segment, ignore_errors=True)
+    for partial in folder.glob(f'.{_INDEX}.*.partial'):
+        partial.unlink(missing_ok=True)
 
 
 def _damaged(path: Path, found: str) -> InputError:

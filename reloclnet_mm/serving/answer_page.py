@@ -8,10 +8,10 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.frames import frame_at
 from reloclnet_mm.indexing.hits import Hit, Hits
 from reloclnet_mm.utils.fileio import write_text
+from reloclnet_mm.utils.times import clock
 
 _WIDTH = 240
 
@@ -24,7 +24,7 @@ def write_answer_page(answers: Sequence[Hits], out: Path) -> None:
         out: File to write.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written, or a video cannot be decoded.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters['clock'] = clock
@@ -36,25 +36,15 @@ def write_answer_page(answers: Sequence[Hits], out: Path) -> None:
     write_text(out, environment.from_string(template).render(answers=shown))
 
 
-def clock(seconds: float) -> str:
-    """Write a time as minutes and seconds.
-
-    Args:
-        seconds: Seconds.
-    """
-    return f'{int(seconds // 60)}:{int(seconds % 60):02}'
-
-
 def _url(hit: Hit) -> str:
     return f'{Path(hit.path).as_uri()}#t={hit.start:.2f},{hit.end:.2f}'
 
 
 def _frame(hit: Hit) -> str | None:
-    """Encode the middle frame as an address of data; None: there are no pictures."""
-    try:
-        frame = frame_at(hit.path, (hit.start + hit.end) / 2, _WIDTH)
-    except InputError:
+    """Encode the middle frame as an address of data; None: there is no picture."""
+    if not hit.has_pictures or not Path(hit.path).is_file():
         return None
+    frame = frame_at(hit.path, (hit.start + hit.end) / 2, _WIDTH)
     content = io.BytesIO()
     frame.save(content, format='JPEG', quality=80)
     return f'data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}'

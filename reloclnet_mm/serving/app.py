@@ -5,7 +5,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
-from reloclnet_mm.errors import InputError
+from reloclnet_mm.errors import InputError, QueryError
 
 try:
     from fastapi import APIRouter, FastAPI, Query, Request
@@ -76,7 +76,7 @@ def create_app(
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_middleware(_FixedHeaders, headers=_HEADERS)
-    app.add_exception_handler(InputError, _answer_input_error)
+    app.add_exception_handler(QueryError, _answer_query_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(Exception, _answer_failure)
     videos = IndexedVideos(inferencer.videos)
@@ -153,7 +153,7 @@ class _FixedHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-async def _answer_input_error(_: Request, error: InputError) -> JSONResponse:
+async def _answer_query_error(_: Request, error: QueryError) -> JSONResponse:
     return JSONResponse({'detail': str(error)}, HTTPStatus.BAD_REQUEST)
 
 

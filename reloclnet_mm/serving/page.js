@@ -285,7 +285,7 @@ function saidRow(player, sentence, hit) {
 // One after the other, so that the next search does not wait for ten of them.
 async function drawTimelines(hits, cards, signal) {
   for (const [place, hit] of hits.entries()) {
-    const query = new URLSearchParams({ q: page.query, video: hit.number, at: hit.start });
+    const query = new URLSearchParams({ q: page.query, video: hit.number, at: (hit.start + hit.end) / 2 });
     try {
       draw(cards[place].querySelector('.timeline'), await ask(`/api/timeline?${query}`, signal), hit);
     } catch (error) {

@@ -75,8 +75,10 @@ def moment_to_span(
     return first, max(first, min(int(np.ceil(end)) - (span_end == 'inclusive'), last))
 
 
-def clip_membership(moments: NDArray, clip_length: float, num_clips: int) -> NDArray[np.bool_]:
-    """Tell which sentences are said in which clips.
+def clip_ranges(
+    moments: NDArray, clip_length: float, num_clips: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tell in which clips sentences are said.
 
     A sentence counts for every clip that it overlaps by more than nothing. One without length
     counts for the clip in which it starts, at the end of the video for the last.
@@ -87,10 +89,24 @@ def clip_membership(moments: NDArray, clip_length: float, num_clips: int) -> NDA
         num_clips: Number C of clips.
 
     Returns:
-        (C, S) bool.
+        (S,) the first clip, and (S,) the clip behind the last; they may lie outside of the video.
     """
     start, end = in_clips(moments, clip_length).T
     first = np.where((start == end) & (start == num_clips), num_clips - 1, np.floor(start))
-    after = np.where(start == end, first + 1, np.ceil(end))
+    return first, np.where(start == end, first + 1, np.ceil(end))
+
+
+def clip_membership(moments: NDArray, clip_length: float, num_clips: int) -> NDArray[np.bool_]:
+    """Tell which sentences are said in which clips; see :func:`clip_ranges`.
+
+    Args:
+        moments: (S, 2) start and end of each sentence in seconds.
+        clip_length: Seconds of a clip.
+        num_clips: Number C of clips.
+
+    Returns:
+        (C, S) bool.
+    """
+    first, after = clip_ranges(moments, clip_length, num_clips)
     clips = np.arange(num_clips)[:, None]
     return (first <= clips) & (clips < after)

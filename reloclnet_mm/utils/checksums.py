@@ -1,6 +1,7 @@
-"""Checksums of weights."""
+"""Checksums of weights and files."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 
 import torch
@@ -18,3 +19,9 @@ def state_checksum(state: Mapping[str, Tensor]) -> str:
         digest.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
         digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def file_checksum(path: str | os.PathLike) -> str:
+    """Compute the SHA-256 of a file's content."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -11,6 +11,10 @@ from typing import Any
 
 from reloclnet_mm.errors import InputError
 
+# Reading the mask means setting it, for all threads.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 def read_text(path: str | os.PathLike) -> str:
     """Return the whole of a UTF-8 file, with or without a byte order mark.
@@ -52,6 +56,8 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            # Some libraries make files that no one else may read.
+            temporary.chmod(0o666 & ~_UMASK)
             with temporary.open('rb') as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)

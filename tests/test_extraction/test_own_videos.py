@@ -53,9 +53,41 @@ def test_subtitles_have_the_name_of_their_video(tmp_path, name):
     assert subtitles_of(tmp_path / 'talk.mp4') == tmp_path / name
 
 
+def test_subtitles_of_another_video_whose_name_is_longer_are_not_taken(tmp_path):
+    touch(tmp_path, 'talk.mp4', 'talk.2.mp4', 'talk.2.srt', 'talk.en.mp4', 'talk.en.srt')
+    assert subtitles_of(tmp_path / 'talk.mp4') is None
+    assert subtitles_of(tmp_path / 'talk.2.mp4') == tmp_path / 'talk.2.srt'
+    assert subtitles_of(tmp_path / 'talk.en.mp4') == tmp_path / 'talk.en.srt'
+
+
+def test_subtitles_of_the_same_name_come_before_those_of_a_language(tmp_path):
+    touch(tmp_path, 'talk.mp4', 'talk.srt', 'talk.de.srt')
+    assert subtitles_of(tmp_path / 'talk.mp4') == tmp_path / 'talk.srt'
+
+
+def test_files_that_are_named_each_are_listed_as_their_folder_is(tmp_path):
+    touch(tmp_path, 'a.mp4', 'a.srt', 'b.srt')
+    assert find_videos(sorted(tmp_path.iterdir())) == find_videos([tmp_path])
+
+
+def test_a_link_keeps_its_name_and_its_subtitles(tmp_path):
+    touch(tmp_path, 'store/x1.mp4', 'links/talk.srt')
+    (tmp_path / 'links/talk.mp4').symlink_to(tmp_path / 'store/x1.mp4')
+    assert names_of(find_videos([tmp_path / 'links']), tmp_path) == ['links/talk.mp4']
+    assert subtitles_of(tmp_path / 'links/talk.mp4') == tmp_path / 'links/talk.srt'
+
+
+@pytest.mark.parametrize('time', ['9999:59:59,000', '99999999999999:00:01,000', '00:00:00,000'])
+def test_times_that_cannot_be_are_refused(tmp_path, time):
+    path = tmp_path / 'talk.srt'
+    path.write_text(f'1\n00:00:00,000 --> {time}\na dog\n')
+    with pytest.raises(InputError, match=r'talk.srt'):
+        read_content(path, None)
+
+
 def test_two_subtitles_of_a_video_are_refused(tmp_path):
-    touch(tmp_path, 'talk.mp4', 'talk.srt', 'talk.de.vtt')
-    with pytest.raises(InputError, match=r'talk.de.vtt, talk.srt, expected one file'):
+    touch(tmp_path, 'talk.mp4', 'talk.en.srt', 'talk.de.vtt')
+    with pytest.raises(InputError, match=r'talk.de.vtt, talk.en.srt, expected one file'):
         subtitles_of(tmp_path / 'talk.mp4')
 
 

@@ -88,3 +88,13 @@ def test_identity_changes_with_what_features_depend_on(tmp_path, spoken):
 def test_a_clip_must_last(clip_length, spoken):
     with pytest.raises((ValueError, InputError), match='clip_length'):
         FeatureRecipe(clip_length=clip_length, streams=dict(a=spoken), query=spoken)
+
+
+def test_a_long_video_is_pooled_as_a_whole_one_would_be(tmp_path, spoken, monkeypatch):
+    built = recipe(streams=dict(subtitle=spoken), query=spoken)
+    content = built.read(write_srt(tmp_path / 'talk.srt', 40, seconds=3.3))
+    whole = built.extract(content).streams['subtitle']
+    monkeypatch.setattr('reloclnet_mm.extraction.extraction._CLIPS_AT_ONCE', 7)
+    parts = built.extract(content).streams['subtitle']
+    assert len(whole) == 66
+    np.testing.assert_allclose(parts, whole, atol=1e-6)

@@ -332,7 +332,11 @@ def test_the_tool_goes_on_where_it_stopped(tmp_path):
     assert '4 queries in out/truth.jsonl' in printed
     assert (tmp_path / f'out/{first}.mp4').stat().st_mtime_ns == written
     names = {f'{name}.{ending}' for name in (first, second) for ending in ('mp4', 'srt')}
-    assert {x.name for x in (tmp_path / 'out').iterdir()} == {*names, 'truth.jsonl'}
+    assert {x.name for x in (tmp_path / 'out').iterdir()} == {
+        *names,
+        'truth.jsonl',
+        'unrelated.txt',
+    }
 
 
 @pytest.mark.parametrize('count', [0, 21])

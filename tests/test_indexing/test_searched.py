@@ -22,3 +22,9 @@ def test_a_moment_within_a_sentence_has_that_one():
     assert said(9, 10) == ['c']
     assert said(3.5, 5) == ['a', 'b']
     assert said(20, 30) == []
+
+
+def test_a_sentence_without_length_is_said_where_it_stands():
+    sentences = [TimedSentence('now', 3.0, 3.0)]
+    assert said_in(FoundMoment('x', 2.0, 4.0, 1.0, 0), sentences) == ['now']
+    assert said_in(FoundMoment('x', 4.0, 6.0, 1.0, 0), sentences) == []

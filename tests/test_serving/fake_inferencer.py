@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 
-from reloclnet_mm.errors import InputError
+from reloclnet_mm.errors import QueryError
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.indexing.hits import Hit, Hits
 from reloclnet_mm.indexing.records import FileStamp, VideoRecord
@@ -62,7 +62,7 @@ class FakeInferencer:
         with self._alone():
             self.calls.append((query, top_k, videos))
             if not query.strip():
-                raise InputError('the query is empty; write a sentence')
+                raise QueryError('the query is empty; write a sentence')
             if query == 'break':
                 raise RuntimeError('/secret/path')
             words = set(query.lower().split())
@@ -83,6 +83,7 @@ class FakeInferencer:
                     score=shared / total,
                     text=sentence.text,
                     stream_scores=dict(text=0.5),
+                    has_pictures=record.has_video,
                 )
                 for shared, record, sentence in found[:top_k]
             ]

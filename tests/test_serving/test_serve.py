@@ -21,7 +21,7 @@ def index(tmp_path, monkeypatch):
 
     class Inferencer:
         @staticmethod
-        def from_index(folder, model=None, weights=None):
+        def from_index(folder, model=None, weights=None, device=None):
             loaded.append((folder, model, weights))
             return make_inferencer(tmp_path)
 

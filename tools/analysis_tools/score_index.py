@@ -44,6 +44,8 @@ def read_truth(path: Path, inferencer: MomentInferencer) -> list[Truth]:
                 f'{next(iter(sorted(names)), None)!r}'
             )
         found.append(truth)
+    if not found:
+        raise InputError(f'{path}: holds no query; expected one a line')
     return found
 
 

@@ -1,5 +1,6 @@
 """Weights alone, small and without anything that could run: safetensors files."""
 
+import errno
 import os
 
 import torch
@@ -24,7 +25,10 @@ def save_published(model: nn.Module, path: str | os.PathLike, dtype: torch.dtype
         for name, x in model.state_dict().items()
     }
     with replace_file(path) as temporary:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as error:  # as safetensors has it where it cannot write
+            raise OSError(errno.EIO, str(error), str(temporary)) from error
 
 
 def load_published(model: nn.Module, path: str | os.PathLike) -> None:

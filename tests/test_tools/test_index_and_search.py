@@ -65,7 +65,7 @@ def test_json_has_what_the_table_shows_and_more(tiny_model):
     assert answer['null_rate'] is None
     assert {hit['video'] for hit in answer['hits']} <= {'long', 'short'}
     assert {*answer['hits'][0]} == {
-        *('video', 'path', 'start', 'end', 'score', 'text', 'stream_scores')
+        *('video', 'path', 'start', 'end', 'score', 'text', 'stream_scores', 'has_pictures')
     }
 
 
