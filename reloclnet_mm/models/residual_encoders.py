@@ -56,6 +56,21 @@ class Residual(nn.Module):
         if self.video is not None:
             nn.init.zeros_(self.video.weight)
 
+    @torch.no_grad()
+    def weaken(self, share: float) -> None:
+        """Keep a share of what was learned to be added, of 1.
+
+        Half way between the model before and after training, vectors are often better on data
+        unlike that of training (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR
+        2022). Where the widths differ nothing is changed.
+
+        Args:
+            share: From 0 to 1.
+        """
+        if self.skip:
+            for x in self.parameters():
+                x.mul_(share)
+
     def forward(
         self, x: Tensor, context: Tensor, video: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:

@@ -256,11 +256,11 @@ def test_a_query_that_finds_nothing_is_told(page):
 
 def test_that_nothing_is_relevant_is_told(browser, serve, tmp_path):
     inferencer = make_inferencer(tmp_path)
-    inferencer.null_rate = 0.12
+    inferencer.null_rate = 0.22
     page = Page(browser, serve(inferencer))
     page.search('stone')
     page.until('!document.getElementById("notice").hidden')
-    told = 'Perhaps nothing relevant: 12 % of queries about other things find as good a video here.'
+    told = 'Perhaps nothing relevant: 22 % of queries about other things find as good a video here.'
     assert page.text('notice') == told
 
 
