@@ -4,7 +4,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-
 # Chosen on held-out talks; docs/own_videos.md has how often it is wrong.
 _NULL_RATE = 0.2
 
