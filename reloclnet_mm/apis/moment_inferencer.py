@@ -11,16 +11,19 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from reloclnet_mm.apis.inference import init_model
+from reloclnet_mm.apis.inferencer_config import (
+    check_recipe,
+    dataset_of,
+    recipe_of,
+    windows_of,
+)
 from reloclnet_mm.apis.shipped import find_model
-from reloclnet_mm.datasets.base import FeatureDataset
 from reloclnet_mm.datasets.packing import pack_loaded
 from reloclnet_mm.errors import InputError, QueryError
 from reloclnet_mm.extraction.own_videos import find_videos
-from reloclnet_mm.extraction.recipe import FeatureRecipe
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.indexing.adding import AddReport, VideoAdder
 from reloclnet_mm.indexing.hits import Hits, WindowProbabilities
@@ -28,11 +31,9 @@ from reloclnet_mm.indexing.null_queries import null_queries
 from reloclnet_mm.indexing.records import Origin, VideoRecord, difference
 from reloclnet_mm.indexing.searched import Searched
 from reloclnet_mm.indexing.store import Corpus, VideoIndex, unknown_video
-from reloclnet_mm.indexing.windows import Windows
 from reloclnet_mm.models.corpus_model import CorpusModel
-from reloclnet_mm.registry import DATASETS, EXTRACTORS, INFERENCERS
+from reloclnet_mm.registry import INFERENCERS
 from reloclnet_mm.structures import MomentDataSample
-from reloclnet_mm.utils.config_checks import building_errors_are_input_errors
 from reloclnet_mm.utils.progress import counted
 
 # Queries that pass through the model together.
@@ -83,11 +84,11 @@ class MomentInferencer(BaseInferencer):
             )
         super().__init__(cfg, weights, device, 'reloclnet_mm', show_progress)
         self._device = next(self.model.parameters()).device
-        self.recipe = _recipe_of(self.cfg, str(self._device))
-        self.windows = _windows_of(self.cfg)
-        self._query_data = _dataset_of(self.cfg, 'test_dataloader')
-        clip_data = _dataset_of(self.cfg, 'test_corpus_dataloader')
-        _check_recipe(self.cfg, self.recipe, clip_data)
+        self.recipe = recipe_of(self.cfg, str(self._device))
+        self.windows = windows_of(self.cfg)
+        self._query_data = dataset_of(self.cfg, 'test_dataloader')
+        clip_data = dataset_of(self.cfg, 'test_corpus_dataloader')
+        check_recipe(self.cfg, self.recipe, clip_data)
         self.adder = VideoAdder(self.model, self.recipe, clip_data, self.windows)
         self._most_videos = self.model.ranking.num_videos
         self._weights = self.model.checksum()
@@ -538,44 +539,6 @@ def checked_query(text: str) -> str:
             'reads the first few dozen words'
         )
     return text.strip()
-
-
-def _recipe_of(cfg: Config, device: str) -> FeatureRecipe:
-    missing = [key for key in ('recipe', 'windows') if key not in cfg]
-    if missing:
-        raise InputError(
-            f'{cfg.filename}: has no {" and no ".join(missing)}, which say how own videos become '
-            'features; copy them from configs/relocl_speech.py and adapt them'
-        )
-    with building_errors_are_input_errors(cfg):
-        return EXTRACTORS.build(dict(cfg.recipe, device=device))
-
-
-def _windows_of(cfg: Config) -> Windows:
-    if {*cfg.windows} != {*Windows._fields}:
-        raise InputError(
-            f'{cfg.filename}: windows has {sorted(cfg.windows)}, expected {list(Windows._fields)}'
-        )
-    return Windows(**cfg.windows).check()
-
-
-def _dataset_of(cfg: Config, loader: str) -> FeatureDataset:
-    with DefaultScope.overwrite_default_scope('reloclnet_mm'):
-        return DATASETS.build(dict(cfg[loader].dataset, lazy_init=True))
-
-
-def _check_recipe(cfg: Config, recipe: FeatureRecipe, data: FeatureDataset) -> None:
-    """Refuse a recipe whose features are others than those of training."""
-    if data.clip_length != recipe.clip_length:
-        raise InputError(
-            f'{cfg.filename}: recipe.clip_length is {recipe.clip_length} s, and the data set has '
-            f'clip_length={data.clip_length!r}; give both the same'
-        )
-    if {*data.streams} != {*recipe.streams}:
-        raise InputError(
-            f'{cfg.filename}: recipe.streams has {sorted(recipe.streams)}, and the data set '
-            f'{sorted(data.streams)}; give both the same'
-        )
 
 
 def _ignore(count: int) -> None:
