@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from reloclnet_mm.errors import InputError, QueryError
 
 try:
-    from fastapi import APIRouter, FastAPI, Query, Request
+    from fastapi import APIRouter, Depends, FastAPI, Query, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import FileResponse, JSONResponse, Response
     from starlette.datastructures import MutableHeaders
@@ -18,6 +18,7 @@ except ImportError as e:
     raise InputError('the page needs FastAPI; run: pip install "reloclnet_mm[serve]"') from e
 
 from reloclnet_mm.serving.answers import refusals
+from reloclnet_mm.serving.limits import SlidingWindow, limited
 from reloclnet_mm.serving.media import IndexedVideos, Thumbnails, is_playable, media_type
 from reloclnet_mm.serving.search_routes import search_routes
 from reloclnet_mm.version import __version__
@@ -37,6 +38,8 @@ _HEADERS = {
     # Numbers of videos mean others after the index has grown.
     'Cache-Control': 'no-cache',
 }
+# The page asks for a thumbnail and a timeline of each of its ten hits, and for what is said.
+_VIEWS_PER_SEARCH = 30
 _PAGES = {
     '/': ('page.html', 'text/html'),
     '/page.css': ('page.css', 'text/css'),
@@ -59,7 +62,8 @@ def create_app(
     Args:
         inferencer: Model and index, which must not change while the server runs.
         max_characters: Length of a query.
-        requests_per_minute: Searches of one client.
+        requests_per_minute: Searches of one client; of timelines, sentences and thumbnails together
+            thirty times as many.
         allowed_hosts: What a browser may call this computer by. Other names, which a foreign page
             could make point to it, are refused; ``'*'`` allows all.
 
@@ -80,6 +84,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(Exception, _answer_failure)
     videos = IndexedVideos(inferencer.videos)
+    views = Depends(limited(SlidingWindow(_VIEWS_PER_SEARCH * requests_per_minute)))
     app.include_router(_page_routes())
     app.include_router(
         search_routes(
@@ -87,9 +92,10 @@ def create_app(
             videos,
             max_characters=max_characters,
             requests_per_minute=requests_per_minute,
+            views=views,
         )
     )
-    app.include_router(_media_routes(videos))
+    app.include_router(_media_routes(videos, views))
     return app
 
 
@@ -108,11 +114,11 @@ def _answers(content: bytes, kind: str) -> Any:
     return answer
 
 
-def _media_routes(videos: IndexedVideos) -> APIRouter:
+def _media_routes(videos: IndexedVideos, views: Any) -> APIRouter:
     thumbnails = Thumbnails(videos)
     router = APIRouter(prefix='/videos', tags=['media'], responses=refusals(404, 410, 422))
 
-    @router.get('/{number}/media', response_class=FileResponse)
+    @router.api_route('/{number}/media', methods=['GET', 'HEAD'], response_class=FileResponse)
     def media(number: int) -> Response:
         """Return the video itself, or ranges of its bytes."""
         record = videos.record(number)
@@ -124,6 +130,7 @@ def _media_routes(videos: IndexedVideos) -> APIRouter:
 
     @router.get(
         '/{number}/thumbnail',
+        dependencies=[views],
         response_class=Response,
         responses={200: {'content': {'image/jpeg': {}}}},
     )

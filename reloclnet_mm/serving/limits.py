@@ -1,8 +1,12 @@
 """How many requests a client may send."""
 
+import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+
+from fastapi import HTTPException, Request
 
 from reloclnet_mm.errors import InputError
 
@@ -63,3 +67,24 @@ class SlidingWindow:
             if times[-1] > now - self.seconds:
                 return
             del self._admitted[client]
+
+
+def limited(window: SlidingWindow) -> Callable[[Request], Coroutine[None, None, None]]:
+    """Return a dependency of FastAPI that refuses a client's requests beyond a limit.
+
+    Args:
+        window: Counts the requests.
+    """
+
+    # A coroutine runs on the event loop: the window needs no lock, and a refusal takes no thread.
+    async def admit(request: Request) -> None:
+        seconds = math.ceil(window.wait(request.client.host if request.client else ''))
+        if seconds:
+            raise HTTPException(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f'more than {window.limit} such requests in {window.seconds:g} seconds; '
+                f'wait {seconds} s',
+                headers={'Retry-After': str(seconds)},
+            )
+
+    return admit

@@ -35,6 +35,8 @@ class IndexedVideos:
     def __init__(self, records: Sequence[VideoRecord]) -> None:
         self.records = tuple(records)
         self._numbers = {record.name: number for number, record in enumerate(self.records)}
+        # A file that was touched is read once to see whether it is the same.
+        self._is_same = lru_cache(CACHED_THUMBNAILS)(self._compare)
 
     def record(self, number: int) -> VideoRecord:
         """Return a video of the index.
@@ -68,12 +70,15 @@ class IndexedVideos:
                 HTTPStatus.NOT_FOUND,
                 f'the file of {record.name} is gone ({error.strerror}); put it back',
             ) from error
-        if not stat.S_ISREG(found.st_mode) or found.st_size != record.files[0].size:
+        if not stat.S_ISREG(found.st_mode) or not self._is_same(number, found.st_mtime_ns):
             raise HTTPException(
                 HTTPStatus.GONE,
                 f'the file of {record.name} has changed; index it again and restart the server',
             )
         return record.path, found
+
+    def _compare(self, number: int, _mtime_ns: int) -> bool:
+        return self.records[number].files[0].is_current()
 
 
 class Thumbnails:

@@ -1,13 +1,10 @@
 """The requests that ask the inferencer."""
 
-import math
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Query
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.serving.answers import (
@@ -18,7 +15,7 @@ from reloclnet_mm.serving.answers import (
     VideoAnswer,
     refusals,
 )
-from reloclnet_mm.serving.limits import SlidingWindow
+from reloclnet_mm.serving.limits import SlidingWindow, limited
 from reloclnet_mm.serving.media import IndexedVideos, is_playable
 
 if TYPE_CHECKING:
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 MAX_HITS = 100
 # The inferencer refuses longer ones.
 MAX_CHARACTERS = 10_000
-# The page asks for a timeline of each of its hits.
-TIMELINES_PER_SEARCH = 10
 _MAX_CHOSEN = 1000
 
 
@@ -39,6 +34,7 @@ def search_routes(
     *,
     max_characters: int,
     requests_per_minute: int,
+    views: Any,
 ) -> APIRouter:
     """Return the requests for videos, moments, timelines and sentences.
 
@@ -46,7 +42,8 @@ def search_routes(
         inferencer: Asked by one request at a time.
         videos: Its videos.
         max_characters: Length of a query.
-        requests_per_minute: Searches of one client; of timelines ten times as many.
+        requests_per_minute: Searches of one client.
+        views: Dependency that limits the requests for timelines and sentences.
 
     Raises:
         InputError: A limit is out of its range.
@@ -59,8 +56,7 @@ def search_routes(
         str,
         Query(description='A sentence that says what is looked for.', max_length=max_characters),
     ]
-    searches = Depends(_limited(SlidingWindow(requests_per_minute)))
-    timelines = Depends(_limited(SlidingWindow(TIMELINES_PER_SEARCH * requests_per_minute)))
+    searches = Depends(limited(SlidingWindow(requests_per_minute)))
     # The endpoints are no coroutines and run in threads; the inferencer serves one at a time.
     lock = threading.Lock()
     router = APIRouter(prefix='/api', tags=['search'])
@@ -97,7 +93,7 @@ def search_routes(
             seconds = time.perf_counter() - begin
         return _search_answer(hits, videos, seconds)
 
-    @router.get('/timeline', dependencies=[timelines], responses=refusals(400, 404, 422, 429))
+    @router.get('/timeline', dependencies=[views], responses=refusals(400, 404, 422, 429))
     def timeline(
         q: query,
         video: Annotated[int, Query(description='Number of the video.')],
@@ -112,7 +108,9 @@ def search_routes(
             found = inferencer.timeline(q, record.name, around=min(at, record.duration))
         return TimelineAnswer.model_validate(found, from_attributes=True)
 
-    @router.get('/videos/{number}/sentences', responses=refusals(404, 422))
+    @router.get(
+        '/videos/{number}/sentences', dependencies=[views], responses=refusals(404, 422, 429)
+    )
     def sentences(number: int) -> list[SentenceAnswer]:
         """List what is said in a video."""
         name = videos.record(number).name
@@ -121,21 +119,6 @@ def search_routes(
         return [SentenceAnswer.model_validate(x, from_attributes=True) for x in found]
 
     return router
-
-
-def _limited(window: SlidingWindow) -> Callable[[Request], Coroutine[None, None, None]]:
-    # A coroutine runs on the event loop: the window needs no lock, and a refusal takes no thread.
-    async def admit(request: Request) -> None:
-        seconds = math.ceil(window.wait(request.client.host if request.client else ''))
-        if seconds:
-            raise HTTPException(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f'more than {window.limit} such requests in {window.seconds:g} seconds; '
-                f'wait {seconds} s',
-                headers={'Retry-After': str(seconds)},
-            )
-
-    return admit
 
 
 def _search_answer(hits: 'Hits', videos: IndexedVideos, seconds: float) -> SearchAnswer:

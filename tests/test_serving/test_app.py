@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -173,9 +174,11 @@ def test_requests_beyond_the_limit_wait(inferencer):
     assert statuses == [200, 200]
     assert 0 < int(refused.headers['retry-after']) <= 60
     assert detail(refused, 429).startswith('more than 2 such requests in 60 seconds; wait ')
-    # Ten timelines for each search, counted apart; lists are not counted.
-    statuses = [client.get('/api/timeline?q=knife&video=0').status_code for _ in range(21)]
-    assert statuses == [200] * 20 + [429]
+    # Thirty timelines, sentences and thumbnails for each search, counted apart; lists are not.
+    views = ('/api/timeline?q=knife&video=0', '/api/videos/0/sentences', '/videos/0/thumbnail')
+    statuses = [client.get(path).status_code for _ in range(20) for path in views]
+    assert statuses == [200] * 60
+    assert [client.get(path).status_code for path in views] == [429] * 3
     assert client.get('/api/videos').status_code == 200
 
 
@@ -312,11 +315,27 @@ def test_a_thumbnail_is_made_once_and_the_last_used_are_kept(inferencer, monkeyp
     assert made == [1.0, 2.0, 3.0, 2.0]
 
 
-def test_a_file_without_a_picture_is_told_without_its_path(client, tmp_path):
-    path = tmp_path / '0.mp4'
-    path.write_bytes(bytes(path.stat().st_size))
+def test_a_file_without_a_picture_is_told_without_its_path(client, monkeypatch):
+    def refuse(path, seconds, max_width):
+        raise InputError(f'{path}: no pictures')
+
+    monkeypatch.setattr(media, 'frame_at', refuse)
     told = detail(client.get('/videos/0/thumbnail?at=2'), 404)
     assert told == 'no picture of knives at 2.0 s'
+
+
+def test_a_file_that_changed_and_kept_its_size_is_not_played(client, tmp_path):
+    path = tmp_path / '0.mp4'
+    os.utime(path, ns=(1, 1))
+    assert client.get('/videos/0/media').status_code == 200, 'touched, not changed'
+    path.write_bytes(bytes(path.stat().st_size))
+    assert 'has changed; index it again' in detail(client.get('/videos/0/media'), 410)
+
+
+def test_the_length_of_a_video_can_be_asked_without_the_video(client, tmp_path):
+    answer = client.head('/videos/0/media')
+    assert int(answer.headers['content-length']) == (tmp_path / '0.mp4').stat().st_size
+    assert answer.content == b''
 
 
 # ---- what the browser is told
