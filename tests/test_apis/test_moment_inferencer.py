@@ -13,6 +13,8 @@ from mmengine.config import Config
 from small_videos import grey, write_video
 from tiny_corpus import REPOSITORY
 from tiny_encoder import WIDTH
+from tiny_image_encoder import WIDTH as CLIP_WIDTH
+from tiny_image_encoder import write_tiny_clip
 from tiny_inferencer import (
     CLIP,
     POOLED,
@@ -567,3 +569,32 @@ def test_a_second_stage_reranks_own_videos(tmp_path, talks):
     assert {x.video for x in other(QUERY, rerank=5, top_k=1000)} == {'short', 'whole'}
     with pytest.raises(InputError, match='rerank=0, expected at least 1'):
         other(QUERY, rerank=0)
+
+
+def test_pictures_are_found_by_the_text_side_of_their_model(tmp_path):
+    (tmp_path / 'clip').mkdir()
+    clip = str(write_tiny_clip(tmp_path / 'clip'))
+    cfg = tiny_config(tmp_path)
+    cfg.model.streams = dict(video=CLIP_WIDTH)
+    cfg.model.query_channels = CLIP_WIDTH
+    for loader in ('test_dataloader', 'test_corpus_dataloader'):
+        cfg[loader].dataset.feature_files = dict(video='video.h5', query='query.h5')
+        cfg[loader].dataset.channels = dict(video=CLIP_WIDTH, query=CLIP_WIDTH)
+    cfg.recipe.streams = dict(video=dict(type='FrameFeatures', encoder=clip, fps=1.0))
+    cfg.recipe.query = dict(type='ImageTextQueries', encoder=clip)
+    weights = write_weights(cfg, tmp_path / 'weights.safetensors')
+    inferencer = MomentInferencer(cfg, weights, 'cpu', show_progress=False)
+    (tmp_path / 'films').mkdir()
+    for name, first in (('dark', 0), ('bright', 120)):
+        write_video(tmp_path / f'films/{name}.mp4', [grey(first + x) for x in range(100)], fps=5)
+    write_srt(tmp_path / 'films/words.srt', 2)
+    report = inferencer.add(tmp_path / 'films', save_to=tmp_path / 'index')
+    assert report.added == ['bright', 'dark']
+    assert 'found no pictures, of which video would be made' in next(iter(report.failed.values()))
+    hits = inferencer('a red ball', top_k=1000)
+    assert {x.video for x in hits} == {'bright', 'dark'}
+    assert {*hits[0].stream_scores} == {'video'}
+    assert hits[0].has_pictures
+    assert hits[0].text == ''
+    other = MomentInferencer.from_index(tmp_path / 'index', cfg, weights, 'cpu')
+    assert as_rows(other('a red ball', top_k=1000)) == as_rows(hits)
