@@ -23,6 +23,8 @@ for part in "${parts[@]}"; do
 done
 for part in "${parts[@]}"; do
     echo "${part%%=*}"
-    grep -h 'Epoch(val)' "$out/${part%%=*}"/*/*.log | grep 'VR/R1' | sort -t: -k1,1 |
-        sed -E 's/.*Epoch\(val\) \[([0-9]+)\].*VR\/R1: ([0-9.]+).*SVMR\/R1@0.5: ([0-9.]+).*SVMR\/R1@0.7: ([0-9.]+).*VCMR\/R1@0.5: ([0-9.]+).*VCMR\/R1@0.7: ([0-9.]+).*/  epoch \1: VR \2, SVMR \3 \/ \4, VCMR \5 \/ \6/'
+    # A line an epoch: its number in brackets, then the recalls.
+    grep -h 'Epoch(val)' "$out/${part%%=*}"/*/*.log | grep 'VR/R1' |
+        grep -oE '\[[0-9]+\]|(VR/R1|VR/R10|SVMR/R1@0.[57]|VCMR/R10?@0.[57]): [0-9.]+' |
+        paste -sd' ' | sed 's/ \[/\n[/g'
 done

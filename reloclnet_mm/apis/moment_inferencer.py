@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from reloclnet_mm.indexing.records import Origin, VideoRecord, difference
 from reloclnet_mm.indexing.searched import Searched
 from reloclnet_mm.indexing.store import Corpus, VideoIndex, unknown_video
 from reloclnet_mm.models.corpus_model import CorpusModel
+from reloclnet_mm.models.two_stage import TwoStageRetriever
 from reloclnet_mm.registry import INFERENCERS
 from reloclnet_mm.structures import MomentDataSample
 from reloclnet_mm.utils.progress import counted
@@ -248,7 +249,7 @@ class MomentInferencer(BaseInferencer):
             top_k: Moments of each.
             videos: Names of the videos to search; None: all.
             rerank: Windows that the second stage of a model of two stages re-ranks; None: as many
-                as last, at first as the config says.
+                as the config says.
             visualize: Whether to draw a picture for each sentence, which needs matplotlib.
             out_dir: Folder of the pictures.
             batch_size: Sentences that pass through the model together.
@@ -265,13 +266,12 @@ class MomentInferencer(BaseInferencer):
                 raise InputError(f'{name}={count}, expected at least 1')
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         searched = self._searched([videos] if isinstance(videos, str) else videos)
-        if rerank is not None:
-            self._set_rerank(rerank)
-        found = [
-            hits
-            for batch in self.preprocess(texts, batch_size)
-            for hits in self.postprocess(self.forward(batch, searched), top_k=top_k)
-        ]
+        with self._reranking(rerank):
+            found = [
+                hits
+                for batch in self.preprocess(texts, batch_size)
+                for hits in self.postprocess(self.forward(batch, searched), top_k=top_k)
+            ]
         if visualize:
             self.visualize(texts, found, out_dir=out_dir)
         return found[0] if isinstance(inputs, str) else found
@@ -501,15 +501,24 @@ class MomentInferencer(BaseInferencer):
             self._last = names, self._make_ready(some, None)
         return self._last[1]
 
-    def _set_rerank(self, rerank: int) -> None:
-        if not hasattr(self.model, 'second_stage'):
+    @contextmanager
+    def _reranking(self, count: int | None) -> Iterator[None]:
+        """Let the second stage re-rank so many windows; None: as the config says."""
+        if count is None:
+            yield
+            return
+        if not isinstance(self.model, TwoStageRetriever):
             raise InputError(
-                f'rerank={rerank}: {type(self.model).__name__} has no second stage; give the '
+                f'rerank={count}: {type(self.model).__name__} has no second stage; give the '
                 'config of a TwoStageRetriever'
             )
-        if rerank < 1:
-            raise InputError(f'rerank={rerank}, expected at least 1')
-        self.model.num_videos = rerank
+        if count < 1:
+            raise InputError(f'rerank={count}, expected at least 1')
+        usual, self.model.num_videos = self.model.num_videos, count
+        try:
+            yield
+        finally:
+            self.model.num_videos = usual
 
     def _measure_nulls(self) -> list[float]:
         """Return the best score of each query about other things, ascending."""

@@ -109,17 +109,23 @@ def decoding(folder: str) -> Workload:
     return work
 
 
-def query(hours: int) -> Workload:
-    """Prepare one query at a time over an index of so many videos of an hour.
+def write_long_index(folder: Path, hours: int) -> None:
+    """Write an index of so many videos of an hour.
 
     Their clips are encoded clips of the talks with random vectors added, so that they lie as
     real ones do, in groups.
 
     Args:
+        folder: Folder of the index.
         hours: Number of videos.
     """
     inferencer = MomentInferencer('relocl_speech', device='cpu', show_progress=False)
-    inferencer.use(_long_index(inferencer, hours))
+    _long_index(inferencer, hours).save(folder)
+
+
+def query(folder: str) -> Workload:
+    """Prepare one query at a time over an index, as a program that opens it does."""
+    inferencer = MomentInferencer.from_index(folder, device='cpu', show_progress=False)
     texts = itertools.cycle([q.text for talk in read_talks().talks for q in talk.queries])
     inferencer(null_queries()[0])
 

@@ -556,9 +556,12 @@ def test_a_second_stage_reranks_own_videos(tmp_path, talks):
     cfg, weights = two_stage_inferencer(tmp_path)
     inferencer = MomentInferencer(cfg, weights, 'cpu', show_progress=False)
     inferencer.add(talks, save_to=tmp_path / 'index')
-    inferencer.model.num_videos = 5
     hits = {n: as_rows(inferencer(QUERY, rerank=n, top_k=1000)) for n in (1, 5)}
     assert {video for video, *_ in hits[5]} > {video for video, *_ in hits[1]}
+    # The number is that of a call.
+    usual = inferencer.model.num_videos
+    assert usual == cfg.model.num_videos != 1
+    assert as_rows(inferencer(QUERY, top_k=1000)) == hits[5], 'all five windows are re-ranked'
     other = MomentInferencer.from_index(
         tmp_path / 'index', cfg, weights, 'cpu', show_progress=False
     )

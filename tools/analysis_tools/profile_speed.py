@@ -254,13 +254,14 @@ def run_own_videos(args: argparse.Namespace) -> Record:
     print_timings(timings, [1] * len(timings), unit='run')
     for name, rate in rates.items():
         print(f'{name}: {rate:.0f} times real time')
-    settings = dict(hours=args.hours)
-    (query,) = measure(
-        [Subject('query', own_videos.query, settings)],
-        trials=args.queries,
-        warm_ups=5,
-        threads=args.threads,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        own_videos.write_long_index(Path(folder) / 'index', args.hours)
+        (query,) = measure(
+            [Subject('query', own_videos.query, dict(folder=f'{folder}/index'))],
+            trials=args.queries,
+            warm_ups=5,
+            threads=args.threads,
+        )
     percentiles = {f'p{p}': query.percentile(p) for p in (50, 90, 99)}
     shown = ', '.join(f'{name} {1e3 * x:.1f} ms' for name, x in percentiles.items())
     print(
