@@ -50,11 +50,12 @@ def train_both(folder, seed):
 
 
 @pytest.mark.slow
-def test_a_second_stage_finds_more_moments_than_its_first_by_more_than_seeds_differ(tmp_path):
+def test_a_second_stage_finds_more_moments_than_its_first_by_more_than_gains_differ(tmp_path):
     run_here(tmp_path, 'make_planted_corpus', 'data/planted', *CORPUS)
     recalls = np.array([train_both(tmp_path, seed) for seed in SEEDS])
     # General scoring leaves the order of videos to the first stage.
     assert np.array_equal(recalls[:, 0, 2], recalls[:, 1, 2])
-    first, second = recalls[:, 0, :2], recalls[:, 1, :2]
-    spread = np.maximum(first.std(0, ddof=1), second.std(0, ddof=1))
-    assert ((second - first).mean(0) > spread).all(), recalls
+    # Each second stage beside its own first: how good the first is differs more between seeds.
+    gains = recalls[:, 1, :2] - recalls[:, 0, :2]
+    assert (gains > 0).all(), recalls
+    assert (gains.mean(0) > gains.std(0, ddof=1)).all(), recalls
