@@ -24,6 +24,7 @@ RowSets = Mapping[str, Mapping[str, Tensor]]
 
 _FORMAT, _VERSION = 'reloclnet_mm encoded corpus', 1
 _INDEX = 'corpus.json'
+_ROW_TYPES = (torch.float32, torch.float16)
 
 
 def map_rows(rows: RowSets, function: Callable[[Tensor], Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -73,7 +74,8 @@ class EncodedCorpus:
             padding is imitated, some more).
         rows: What rows are for (``retrieval``: scoring videos, ``localization``: predicting
             spans, ``interaction``: meeting the words of a query), to stream name, to (R, d). Two
-            names may share a tensor.
+            names may share a tensor. On disk they may be float16; what computes with them makes
+            float32 of those that it needs.
     """
 
     video_names: tuple[str, ...]
@@ -112,6 +114,10 @@ class EncodedCorpus:
         """Copy the rows to another device."""
         rows = map_rows(self.rows, lambda x: x.to(device))
         return replace(self, rows=rows, layout=self.layout.to(device))
+
+    def half(self) -> 'EncodedCorpus':
+        """Round the rows to float16, in which they are kept on disk where there are many."""
+        return replace(self, rows=map_rows(self.rows, Tensor.half))
 
     def describe(self) -> CorpusInfo:
         """Tell what metrics need to know of the corpus."""
@@ -325,8 +331,8 @@ def _rows_of(
     ]
     if not shapes or not all(len(shape) == 2 and shape[0] == layout.num_rows for shape in shapes):
         raise _damaged(path, f'rows of {use!r} that are not the {layout.num_rows} of the videos')
-    if not all(tensors[x].dtype == torch.float32 for x in streams.values()):
-        raise _damaged(path, f'rows of {use!r} that are not float32')
+    if not all(tensors[x].dtype in _ROW_TYPES for x in streams.values()):
+        raise _damaged(path, f'rows of {use!r} that are neither float32 nor float16')
     return {name: tensors[x] for name, x in streams.items()}
 
 

@@ -1,0 +1,221 @@
+"""A corpus in parts that stay where they are: in files that are mapped into memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reloclnet_mm.structures.corpus import CorpusInfo, EncodedCorpus, map_rows
+from reloclnet_mm.structures.packed_rows import RowLayout
+
+
+class CorpusPart(NamedTuple):
+    """A part of a corpus, of which some videos may not count any more.
+
+    Attributes:
+        corpus: Videos; their rows are float32 or float16.
+        kept: (n,) int64, the places in ``corpus`` of those that count, ascending.
+    """
+
+    corpus: EncodedCorpus
+    kept: Tensor
+
+    @staticmethod
+    def whole(corpus: EncodedCorpus) -> 'CorpusPart':
+        """Make a part of which all videos count."""
+        return CorpusPart(corpus, torch.arange(len(corpus)))
+
+
+@dataclass(frozen=True)
+class PartedCorpus:
+    """Encoded videos in parts, each a file; no row is read before it is needed.
+
+    The places of the videos count through the parts.
+
+    Attributes:
+        parts: Name of each part to its videos. A video is in one of them.
+    """
+
+    parts: Mapping[str, CorpusPart]
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the rows: the CPU, whose memory files are mapped into."""
+        return torch.device('cpu')
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams."""
+        return self._corpora[0].streams
+
+    @cached_property
+    def video_ids(self) -> Tensor:
+        """(N,) int64, the numbers by which predictions name a video."""
+        return torch.cat([part.corpus.video_ids[part.kept] for part in self.parts.values()])
+
+    @cached_property
+    def seconds_per_clip(self) -> Tensor:
+        """(N,) float64, the length of one row in seconds."""
+        return torch.cat([part.corpus.seconds_per_clip[part.kept] for part in self.parts.values()])
+
+    @cached_property
+    def num_clips(self) -> Tensor:
+        """(N,) int64, the clips of each video."""
+        return torch.cat([part.corpus.layout.lengths[part.kept] for part in self.parts.values()])
+
+    @cached_property
+    def video_names(self) -> tuple[str, ...]:
+        """The names of the N videos."""
+        return tuple(
+            part.corpus.video_names[i] for part in self.parts.values() for i in part.kept.tolist()
+        )
+
+    def describe(self) -> CorpusInfo:
+        """Tell what metrics need to know of the corpus."""
+        numbers = (self.video_ids, self.num_clips, self.seconds_per_clip)
+        return CorpusInfo(self.video_names, *(tuple(x.tolist()) for x in numbers))
+
+    def place_of(self, video_id: int) -> int:
+        """Find the place of a video in the corpus.
+
+        Raises:
+            KeyError: The corpus has no video of this id.
+        """
+        place = int(self.places_of(torch.tensor([video_id])))
+        if place < 0:
+            raise KeyError(video_id)
+        return place
+
+    def places_of(self, video_ids: Tensor) -> Tensor:
+        """Find the places of videos.
+
+        Args:
+            video_ids: Ids of any shape, int64.
+
+        Returns:
+            Their places, −1 where the corpus has no such video.
+        """
+        known, places = self._sorted_ids
+        at = torch.searchsorted(known, video_ids).clamp(max=len(known) - 1)
+        return torch.where(known[at] == video_ids, places[at], -1)
+
+    def offsets(self) -> dict[str, int]:
+        """Find the place of the first video of each part."""
+        counts = [len(part.kept) for part in self.parts.values()]
+        return {name: sum(counts[:i]) for i, name in enumerate(self.parts)}
+
+    def take(self, places: Tensor) -> tuple[EncodedCorpus, Tensor]:
+        """Read some videos into memory, in float32, sorted by length.
+
+        Args:
+            places: (V,) int64, distinct.
+
+        Returns:
+            The videos, and of each its index (V,) int64 into ``places``.
+        """
+        groups = self._by_part(places)
+        counts = torch.cat([self._corpora[g.part].layout.rows_of_each[g.local] for g in groups])
+        lengths = torch.cat([self._corpora[g.part].layout.lengths[g.local] for g in groups])
+        asked = torch.cat([group.asked for group in groups])
+        order = torch.stack([counts, lengths]).T.unique(dim=0, return_inverse=True)[1]
+        order = order.argsort(stable=True)
+        first = counts.cumsum(0) - counts
+        layout = RowLayout.stack(lengths[order].tolist(), counts[order].tolist())
+        # Rows in the order of the parts, in which they are read, to that of the layout.
+        to_layout = torch.arange(layout.num_rows) + (
+            first[order] - layout.first_rows
+        ).repeat_interleave(counts[order])
+        shapes = self._corpora[0].rows
+        parts = {
+            id(x): torch.cat([self._rows(group, use, name) for group in groups])
+            for use, streams in shapes.items()
+            for name, x in streams.items()
+        }
+        at = asked[order]
+        chosen = places[at]
+        return EncodedCorpus(
+            video_names=tuple(self._name_of(place) for place in chosen.tolist()),
+            video_ids=self.video_ids[chosen],
+            seconds_per_clip=self.seconds_per_clip[chosen],
+            positions=chosen,
+            layout=layout,
+            rows=map_rows(shapes, lambda x: parts[id(x)][to_layout]),
+        ), at
+
+    def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
+        """Read the rows by which some videos are scored.
+
+        Args:
+            places: (V,) int64, ascending.
+            stream: Name of the stream.
+
+        Returns:
+            Rows (T, d) float32, and of each the index (T,) int64 of its video into ``places``.
+        """
+        rows, owner = [], []
+        for group in self._by_part(places):
+            rows.append(self._rows(group, 'retrieval', stream))
+            counts = self._corpora[group.part].layout.rows_of_each[group.local]
+            owner.append(group.asked.repeat_interleave(counts))
+        return torch.cat(rows), torch.cat(owner)
+
+    @cached_property
+    def _corpora(self) -> Sequence[EncodedCorpus]:
+        return [part.corpus for part in self.parts.values()]
+
+    @cached_property
+    def _sorted_ids(self) -> tuple[Tensor, Tensor]:
+        """(N,) ids, ascending, and the place of each."""
+        return self.video_ids.sort()
+
+    @cached_property
+    def _locals(self) -> Tensor:
+        """(N,) int64, the place of each video in its part."""
+        return torch.cat([part.kept for part in self.parts.values()])
+
+    @cached_property
+    def _first_places(self) -> Tensor:
+        """(P + 1,) int64, the place of the first video of each part, and N."""
+        counts = torch.tensor([0, *(len(part.kept) for part in self.parts.values())])
+        return counts.cumsum(0)
+
+    def _by_part(self, places: Tensor) -> list['_Group']:
+        part = torch.searchsorted(self._first_places, places, right=True) - 1
+        found = []
+        for number in part.unique().tolist():
+            asked = (part == number).nonzero().squeeze(1)
+            found.append(_Group(number, self._locals[places[asked]], asked))
+        return found
+
+    def _rows(self, group: '_Group', use: str, name: str) -> Tensor:
+        corpus = self._corpora[group.part]
+        x, layout = corpus.rows[use][name], corpus.layout
+        first = layout.first_rows[group.local]
+        last = first + layout.rows_of_each[group.local]
+        # Whole videos at a time: a third faster than their rows by number.
+        pieces = [x[i:j] for i, j in zip(first.tolist(), last.tolist(), strict=True)]
+        return torch.cat(pieces).float()
+
+    def _name_of(self, place: int) -> str:
+        part = int(torch.searchsorted(self._first_places, place, right=True)) - 1
+        return self._corpora[part].video_names[int(self._locals[place])]
+
+
+class _Group(NamedTuple):
+    """Videos of one part.
+
+    Attributes:
+        part: Number of the part.
+        local: (n,) int64, places in it.
+        asked: (n,) int64, the index of each among those that were asked for.
+    """
+
+    part: int
+    local: Tensor
+    asked: Tensor
