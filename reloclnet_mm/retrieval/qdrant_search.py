@@ -315,14 +315,20 @@ def _check_streams(client: QdrantClient, collection: str, widths: Mapping[str, i
 
 
 def _stored_ids(client: QdrantClient, collection: str) -> list[int]:
-    """Return the ids of all points, ascending."""
+    """Return the ids of all points, ascending; one that is no number is refused."""
     found: list[int] = []
     offset = None
     while True:
         points, offset = client.scroll(
             collection, limit=_IDS_AT_ONCE, offset=offset, with_payload=False
         )
-        found += [point.id for point in points]
+        for point in points:
+            if not isinstance(point.id, int):
+                raise InputError(
+                    f'Qdrant collection {collection!r}: found the id {point.id!r}, expected '
+                    'numbers of videos; give another name'
+                )
+            found.append(point.id)
         if offset is None:
             return sorted(found)
 

@@ -241,6 +241,17 @@ def test_a_collection_with_videos_is_changed_only_if_that_is_said(client, genera
     assert_best(search.search(queries, 3), new, queries, 3)
 
 
+def test_a_collection_of_other_points_is_refused(client, generator):
+    corpus = random_corpus(generator, [1])
+    write_corpus(client, 'videos', corpus)
+    (point,), _ = client.scroll('videos', with_vectors=True)
+    name = '12345678-1234-5678-1234-567812345678'
+    client.upsert('videos', [qdrant_client.models.PointStruct(id=name, vector=point.vector)])
+    for ask in (QdrantVideoSearch, lambda *x: write_corpus(*x, corpus, update=True)):
+        with pytest.raises(InputError, match=f"found the id '{name}', expected numbers"):
+            ask(client, 'videos')
+
+
 def test_more_videos_than_a_page_of_ids_are_found(client, generator, monkeypatch):
     monkeypatch.setattr(qdrant_search, '_IDS_AT_ONCE', 2)
     corpus, queries = random_corpus(generator), random_queries(generator, 3)
