@@ -91,3 +91,11 @@ def write_talks(folder):
     for name, count, first in (('short', 2, 1), ('whole', 4, 2), ('long', 8, 3)):
         write_srt(folder / f'{name}.srt', count, first)
     return folder
+
+
+def write_tiny_model(folder):
+    """Write config and weights of :func:`tiny_config`, and return the options that name them."""
+    cfg = tiny_config(folder)
+    cfg.dump(folder / 'tiny.py')
+    write_weights(cfg, folder / 'tiny.safetensors')
+    return '--model', folder / 'tiny.py', '--weights', folder / 'tiny.safetensors'

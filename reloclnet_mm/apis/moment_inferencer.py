@@ -297,6 +297,27 @@ class MomentInferencer(BaseInferencer):
             yield pseudo_collate([pack_loaded(self._query_data, record) for record in records])
 
     @torch.no_grad()
+    def encode_queries(self, inputs: Sequence[str]) -> dict[str, Tensor]:
+        """Encode queries as the search for videos takes them.
+
+        Args:
+            inputs: Sentences.
+
+        Returns:
+            Stream name to (Q, d), of the first stage.
+
+        Raises:
+            InputError: A sentence is empty or too long, or there is none.
+        """
+        if not inputs:
+            raise InputError('no query, expected a sentence')
+        parts = [
+            self.model.encode_query(self.model.data_preprocessor(batch)['inputs'])
+            for batch in self.preprocess(inputs, _QUERIES_AT_ONCE)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    @torch.no_grad()
     def forward(self, inputs: dict[str, Any], searched: Searched) -> _Ranked:
         """Rank the moments of a batch of queries.
 
@@ -465,17 +486,13 @@ class MomentInferencer(BaseInferencer):
         self._everything = None if corpus is None else self._make_ready(corpus, nulls)
 
     def _make_ready(self, corpus: Corpus, null_scores: list[float] | None) -> Searched:
-        owners = {
-            window: (record, start)
-            for record in self._index.videos.values()
-            for window, start in zip(record.windows, record.starts, strict=True)
-        }
         self._rank(min(self._most_videos, len(corpus)))
         ready = self.model.index_corpus(corpus.to(self._device))
         # Of two stages the first one ranks all windows.
         first = getattr(ready, 'first', ready)
         language = self.recipe.language
-        return Searched(ready, first, owners, self._index.sentences, language, null_scores)
+        owners, sentences = self._index.owners(), self._index.sentences
+        return Searched(ready, first, owners, sentences, language, null_scores)
 
     def _rank(self, num_windows: int) -> None:
         self.model.ranking = replace(self.model.ranking, num_videos=num_windows)
@@ -522,13 +539,8 @@ class MomentInferencer(BaseInferencer):
 
     def _measure_nulls(self) -> list[float]:
         """Return the best score of each query about other things, ascending."""
-        scores: list[float] = []
-        for batch in self.preprocess(null_queries(), _QUERIES_AT_ONCE):
-            inputs = self.model.data_preprocessor(batch)['inputs']
-            with torch.no_grad():
-                queries = self.model.encode_query(inputs)
-            scores += self._everything.best_scores(queries)
-        return sorted(scores)
+        queries = self.encode_queries(null_queries())
+        return sorted(self._everything.best_scores(queries))
 
 
 def checked_query(text: str) -> str:

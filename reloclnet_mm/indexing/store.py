@@ -128,6 +128,14 @@ class VideoIndex:
                 self._corpus = parts[0] if len(parts) == 1 else type(parts[0]).merge(parts)
         return self._corpus
 
+    def owners(self) -> dict[int, tuple[VideoRecord, float]]:
+        """Return of each window, by its id, its video and its begin in seconds."""
+        return {
+            window: (record, start)
+            for record in self.videos.values()
+            for window, start in zip(record.windows, record.starts, strict=True)
+        }
+
     def sentences(self, name: str) -> list[TimedSentence]:
         """Return what is said in a video.
 

@@ -1,6 +1,7 @@
 """Measure subjects side by side, each in a process of its own."""
 
 import io
+import math
 import re
 import resource
 import statistics
@@ -158,14 +159,26 @@ def _serve(subject: Subject, pipe: Connection, threads: int | None) -> None:
     pipe.send((peak_rss_mb(), saved.getvalue()))
 
 
+def memory_mb(entry: str, process: int | str) -> float:
+    """Read from Linux how much memory a process holds, in megabytes; NaN: it does not say.
+
+    Args:
+        entry: Name of the amount: ``VmRSS``, held in RAM now, or ``VmHWM``, at most so far.
+        process: Number of the process, or ``'self'``.
+    """
+    status = Path(f'/proc/{process}/status')
+    found = None
+    if status.exists():
+        found = re.search(rf'^{entry}:\s+(\d+) kB$', status.read_text(), re.MULTILINE)
+    return math.nan if found is None else int(found[1]) * 1024 / 1e6
+
+
 def peak_rss_mb() -> float:
     """Return the most memory that this process held at any time, in megabytes."""
-    status = Path('/proc/self/status')
-    if status.exists():
-        # On Linux getrusage's maximum is inherited from the parent; this one is not.
-        peak = re.search(r'^VmHWM:\s+(\d+) kB$', status.read_text(), re.MULTILINE)
-        if peak is not None:
-            return int(peak[1]) * 1024 / 1e6
+    # On Linux getrusage's maximum is inherited from the parent; this one is not.
+    peak = memory_mb('VmHWM', 'self')
+    if not math.isnan(peak):
+        return peak
     per_unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit / 1e6
 

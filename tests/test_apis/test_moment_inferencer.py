@@ -347,6 +347,17 @@ def test_a_recipe_that_makes_other_features_of_videos_is_refused_when_adding(
         other.add(talks)
 
 
+def test_encoded_queries_are_what_videos_are_searched_by(indexed):
+    queries = [QUERY, 'a dog runs home']
+    encoded = indexed.encode_queries(queries)
+    scores, _ = indexed._everything.first.videos.search(encoded, 1)
+    for text, best in zip(queries, scores[:, 0], strict=True):
+        largest = max(hit.stream_scores['subtitle'] for hit in indexed(text))
+        assert largest == pytest.approx(float(best), abs=1e-6)
+    with pytest.raises(InputError, match='no query, expected a sentence'):
+        indexed.encode_queries([])
+
+
 def test_an_index_of_other_weights_is_refused(tmp_path, indexed):
     indexed.save(tmp_path / 'index')
     write_weights(tiny_config(tmp_path), tmp_path / 'weights.safetensors', seed=1)

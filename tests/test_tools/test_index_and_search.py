@@ -1,14 +1,19 @@
 """From a folder of videos to an answer, by the command line."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import time
 
 import pytest
-from tiny_inferencer import tiny_config, write_srt, write_talks, write_weights
-from tool_processes import run_here
+import torch
+from tiny_inferencer import tiny_config, write_srt, write_talks, write_tiny_model, write_weights
+from tool_processes import run_here, run_tool, tool_process
 
 import reloclnet_mm.apis.shipped as shipped
+from reloclnet_mm.indexing.store import VideoIndex
 
 
 @pytest.fixture
@@ -121,6 +126,44 @@ def test_what_cannot_be_indexed_is_one_message(tiny_model, args, message):
 def test_a_search_without_an_index_is_one_message(tiny_model):
     printed = search(tiny_model, 'a dog', status=1)
     assert 'expected the folder of an index; make one with tools/index.py' in printed
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_index_of_an_unbroken_one(tmp_path):
+    model = write_tiny_model(tmp_path)
+    for number in range(60):
+        write_srt(tmp_path / f'talks/{number:02}.srt', 1 + number % 7, number)
+    args = ('talks', '--save-every', 0, *model)
+    run_tool(tmp_path, 'index', *args, '--out', 'unbroken.index')
+
+    process = tool_process(tmp_path, 'index', *args, '--out', 'killed.index')
+    while process.poll() is None and len(videos_of(tmp_path / 'killed.index')) < 5:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    kept = len(videos_of(tmp_path / 'killed.index'))
+    assert 5 <= kept < 60
+    printed = run_tool(tmp_path, 'index', *args, '--out', 'killed.index')
+    assert f'{60 - kept} added, 0 updated, {kept} unchanged, 0 failed' in printed
+
+    killed, unbroken = (VideoIndex.load(tmp_path / f'{x}.index') for x in ('killed', 'unbroken'))
+    assert killed.null_scores == unbroken.null_scores
+    assert killed.owners().keys() == unbroken.owners().keys()
+    for name in unbroken.videos:
+        assert killed.videos[name].files == unbroken.videos[name].files
+        assert killed.videos[name].windows == unbroken.videos[name].windows
+        assert killed.sentences(name) == unbroken.sentences(name)
+    one, other = killed.corpus(), unbroken.corpus()
+    assert one.describe() == other.describe()
+    for use, streams in one.rows.items():
+        for name, x in streams.items():
+            assert torch.equal(x, other.rows[use][name])
+
+
+def videos_of(folder):
+    """The videos of an index that may not be there yet."""
+    return VideoIndex.load(folder).videos if (folder / 'index.json').exists() else {}
 
 
 def scores(printed):
