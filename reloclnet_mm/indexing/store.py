@@ -66,8 +66,8 @@ class VideoIndex:
     Attributes:
         origin: What made it.
         videos: Records by name.
-        null_scores: Best scores that queries about other things have; None: not measured since a
-            video was added or removed.
+        null_scores: Best scores that queries about other things have, in the order of these
+            queries; None: not measured since a video was added or removed.
         next_window: Id of the next window.
         folder: Where it is saved; None: nowhere yet.
     """
