@@ -99,9 +99,14 @@ class MomentInferencer(QueryInferencer):
         Raises:
             InputError: Something else made it than this model and recipe.
         """
-        self._check_origin(index.origin, index.folder, whole=False)
+        self.check_origin(index.origin, index.folder, whole=False)
         self._index, self._is_checked = index, False
         self._refresh()
+
+    @property
+    def index(self) -> VideoIndex | None:
+        """The index that is searched; None: there is none yet."""
+        return self._index
 
     def add(
         self,
@@ -219,14 +224,14 @@ class MomentInferencer(QueryInferencer):
 
     def empty_index(self) -> VideoIndex:
         """Make an index without videos."""
-        return VideoIndex(self._origin(self.recipe.identity()))
+        return VideoIndex(self.origin)
 
     def _index_to_change(self) -> VideoIndex:
         """Return the index, which may be added to: all extractors are those that made it."""
         if self._index is None:
             self._index = self.empty_index()
         elif not self._is_checked:
-            self._check_origin(self._index.origin, self._index.folder, whole=True)
+            self.check_origin(self._index.origin, self._index.folder, whole=True)
         self._is_checked = True
         return self._index
 

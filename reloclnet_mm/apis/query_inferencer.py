@@ -38,7 +38,7 @@ QUERIES_AT_ONCE = 256
 _MAX_CHARACTERS = 10_000
 
 
-class _Ranked(NamedTuple):
+class Ranked(NamedTuple):
     """Queries with their lists, and their vectors of the first stage, stream name to (Q, d)."""
 
     samples: list[MomentDataSample]
@@ -111,6 +111,11 @@ class QueryInferencer(BaseInferencer):
             InputError: The index has no such video.
         """
 
+    @property
+    def origin(self) -> Origin:
+        """What indexes are made by with this model, recipe and windows."""
+        return self._origin(self.recipe.identity())
+
     @abstractmethod
     def _records(self) -> Mapping[str, VideoRecord]:
         """Return the records of the videos by name."""
@@ -181,7 +186,7 @@ class QueryInferencer(BaseInferencer):
             yield pseudo_collate([pack_loaded(self._query_data, record) for record in records])
 
     @torch.no_grad()
-    def forward(self, inputs: dict[str, Any], searched: Searched) -> _Ranked:
+    def forward(self, inputs: dict[str, Any], searched: Searched) -> Ranked:
         """Rank the moments of a batch of queries.
 
         Args:
@@ -191,7 +196,7 @@ class QueryInferencer(BaseInferencer):
         batch = self.model.data_preprocessor(inputs)
         queries = self.model.encode_query(batch['inputs'])
         samples = self.model.predict(batch['inputs'], batch['data_samples'], searched.ready)
-        return _Ranked(samples, queries, searched)
+        return Ranked(samples, queries, searched)
 
     def visualize(
         self, inputs: Sequence[str], preds: Sequence[Hits], *, out_dir: str | os.PathLike | None
@@ -223,7 +228,7 @@ class QueryInferencer(BaseInferencer):
         return drawn
 
     def postprocess(
-        self, preds: _Ranked, visualization: None = None, *, top_k: int = 10
+        self, preds: Ranked, visualization: None = None, *, top_k: int = 10
     ) -> list[Hits]:
         """Make hits of ranked lists.
 
@@ -266,6 +271,32 @@ class QueryInferencer(BaseInferencer):
             ends=end[mask].tolist(),
         )
 
+    def check_origin(self, found: Origin, where: Path | None, *, whole: bool) -> None:
+        """Refuse an index of other weights or another recipe.
+
+        Args:
+            found: What made the index.
+            where: Its folder.
+            whole: Whether to compare all extractors, whose weights are then read, or only what
+                queries need.
+
+        Raises:
+            InputError: It was made otherwise.
+        """
+        if whole:
+            recipe = self.recipe.identity()
+        else:
+            needed = dict(clip_length=self.recipe.clip_length, query=self.recipe.query.identity())
+            recipe = found.recipe | needed
+        expected = self._origin(recipe)
+        for name in ('weights', 'window_clips', 'window_stride', 'recipe'):
+            differing = difference(getattr(found, name), getattr(expected, name), name)
+            if differing:
+                raise InputError(
+                    f'{where}: was made otherwise: {differing}; open it with the model, weights '
+                    'and extractors that made it, or index the videos again'
+                )
+
     def _init_model(self, cfg: Config, weights: str, device: str) -> CorpusModel:
         model = init_model(cfg, weights, device)
         model.ranking = replace(model.ranking, tasks=('VR', 'VCMR'))
@@ -307,29 +338,6 @@ class QueryInferencer(BaseInferencer):
             yield
         finally:
             self.model.num_videos = usual
-
-    def _check_origin(self, found: Origin, where: Path | None, *, whole: bool) -> None:
-        """Refuse an index of other weights or another recipe.
-
-        Args:
-            found: What made the index.
-            where: Its folder.
-            whole: Whether to compare all extractors, whose weights are then read, or only what
-                queries need.
-        """
-        if whole:
-            recipe = self.recipe.identity()
-        else:
-            needed = dict(clip_length=self.recipe.clip_length, query=self.recipe.query.identity())
-            recipe = found.recipe | needed
-        expected = self._origin(recipe)
-        for name in ('weights', 'window_clips', 'window_stride', 'recipe'):
-            differing = difference(getattr(found, name), getattr(expected, name), name)
-            if differing:
-                raise InputError(
-                    f'{where}: was made otherwise: {differing}; open it with the model, weights '
-                    'and extractors that made it, or index the videos again'
-                )
 
     def _origin(self, recipe: dict[str, Any]) -> Origin:
         return Origin(self._name, self._weights, recipe, *self.windows)

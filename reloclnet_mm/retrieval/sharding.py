@@ -241,8 +241,7 @@ class CorpusIndex(Shard):
         self, queries: Mapping[str, Tensor], own_videos: Tensor, options: RankingOptions
     ) -> tuple[Tensor, Tensor, RankedMoments | None, RankedMoments | None]:
         """Scores and places of the best videos, and the moments that are asked for."""
-        width = min(options.num_videos, len(self.corpus))
-        best, places, moments = rank_over_shards(_Processes(self), queries, width, options)
+        best, places, moments = rank_over_shards(_Processes(self), queries, options)
         own_moments = None
         if 'SVMR' in options.tasks:
             own_moments = self._rank_own(queries, own_videos, options)
@@ -283,6 +282,10 @@ class CorpusIndex(Shard):
 class VideoShards(Protocol):
     """Shards that answer together, each for its own videos, by places in the whole corpus."""
 
+    @property
+    def num_videos(self) -> int:
+        """Videos of the shards that answer; after a search there may be fewer."""
+
     def search_videos(
         self, queries: Mapping[str, Tensor], width: int
     ) -> tuple[list[Tensor], list[Tensor]]:
@@ -300,20 +303,20 @@ class VideoShards(Protocol):
 
 
 def rank_over_shards(
-    shards: VideoShards, queries: Mapping[str, Tensor], width: int, options: RankingOptions
+    shards: VideoShards, queries: Mapping[str, Tensor], options: RankingOptions
 ) -> tuple[Tensor, Tensor, RankedMoments | None]:
     """Rank videos and moments of all shards in two rounds: first videos, then moments in the best.
 
     Args:
         shards: Where the videos are.
         queries: Stream name to (Q, d).
-        width: Videos of each query, at most as many as there are.
-        options: How many moments, how long.
+        options: How many, how long.
 
     Returns:
-        Scores (Q, width) and places (Q, width) of videos, and moments, None: not asked for.
+        Scores (Q, K) and places (Q, K) of videos, and moments, None: not asked for.
     """
-    found = shards.search_videos(queries, width)
+    found = shards.search_videos(queries, min(options.num_videos, shards.num_videos))
+    width = min(options.num_videos, shards.num_videos)
     best, places, counts = merge_videos(*found, width, options.moment_videos)
     if 'VCMR' not in options.tasks:
         return best, places, None
@@ -326,6 +329,10 @@ class _Processes:
     """The shards of all processes; the index is that of this one."""
 
     index: CorpusIndex
+
+    @property
+    def num_videos(self) -> int:
+        return len(self.index.corpus)
 
     def search_videos(
         self, queries: Mapping[str, Tensor], width: int
