@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.cluster.folder import ClusterFolder
-from reloclnet_mm.cluster.jobs import ModelSource, ShardJob, merged
+from reloclnet_mm.cluster.jobs import ModelSource, ShardJob, merged, refuse_two_stages
 from reloclnet_mm.extraction.own_videos import find_videos
 from reloclnet_mm.indexing.adding import AddReport
 from reloclnet_mm.indexing.store import unknown_video
@@ -31,21 +31,26 @@ def run_here(
     return {shard: job.run(advance) for shard, job in jobs.items()}
 
 
-def begin(folder: str | os.PathLike, source: ModelSource, num_shards: int) -> ClusterFolder:
+def begin(
+    folder: str | os.PathLike, source: ModelSource, num_shards: int | None, *, default: int
+) -> ClusterFolder:
     """Begin an index in shards, or open one and add shards to it.
 
     Args:
         folder: Its folder.
         source: Makes the inferencer.
-        num_shards: How many shards there are then.
+        num_shards: How many shards there are then; None: as many as there are.
+        default: How many shards a new index has where ``num_shards`` is None.
 
     Raises:
         InputError: The folder holds something else, or more shards.
     """
     if ClusterFolder.is_at(folder):
-        return ClusterFolder.load(folder).with_shards(num_shards)
+        cluster = ClusterFolder.load(folder)
+        return cluster if num_shards is None else cluster.with_shards(num_shards)
     made_by = MomentInferencer(source.model, source.weights, source.device, show_progress=False)
-    return ClusterFolder.create(folder, made_by.origin, num_shards)
+    refuse_two_stages(made_by.model, folder)
+    return ClusterFolder.create(folder, made_by.origin, num_shards or default)
 
 
 def add(

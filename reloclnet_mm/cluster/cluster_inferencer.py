@@ -14,7 +14,7 @@ from mmengine.config import Config
 from reloclnet_mm.apis.query_inferencer import QueryInferencer, Ranked
 from reloclnet_mm.cluster.fleet import Fleet
 from reloclnet_mm.cluster.folder import ClusterFolder
-from reloclnet_mm.cluster.jobs import ModelSource
+from reloclnet_mm.cluster.jobs import ModelSource, refuse_two_stages
 from reloclnet_mm.cluster.ray_session import Resources
 from reloclnet_mm.cluster.remote_corpus import ClusterView, RemoteCorpus, renumbered
 from reloclnet_mm.errors import InputError, UnavailableError
@@ -23,7 +23,6 @@ from reloclnet_mm.indexing.hits import Hits, WindowProbabilities
 from reloclnet_mm.indexing.records import VideoRecord
 from reloclnet_mm.indexing.searched import Searched
 from reloclnet_mm.indexing.store import read_records
-from reloclnet_mm.models.two_stage import TwoStageRetriever
 from reloclnet_mm.registry import INFERENCERS
 
 _ViewKey = tuple[frozenset[str], frozenset[str] | None]
@@ -49,6 +48,10 @@ class ClusterInferencer(QueryInferencer):
             until they are.
         num_cpus: Cores, or a part of one, that a process is counted as.
         num_gpus: GPUs, or a part of one, where ``device`` is a GPU.
+
+    Attributes:
+        folder: Folder of the index.
+        timeout: As the argument.
 
     Raises:
         InputError: The index cannot be used, something else made it, the model has two stages, or
@@ -80,12 +83,10 @@ class ClusterInferencer(QueryInferencer):
             )
         source = ModelSource.of(model, weights, device)
         super().__init__(source.model, source.weights, source.device, show_progress=False)
-        if isinstance(self.model, TwoStageRetriever):
-            raise InputError(
-                f'{folder}: shards of a model of two stages cannot be searched together; open '
-                'each by itself'
-            )
+        refuse_two_stages(self.model, cluster.folder)
         self.check_origin(cluster.origin, cluster.folder, whole=False)
+        self.folder = cluster.folder
+        self.timeout = timeout
         self._shards = cluster.shards
         self._on_disk = {shard: _records_at(cluster.path_of(shard)) for shard in self._shards}
         self._fleet = Fleet(
@@ -163,6 +164,14 @@ class ClusterInferencer(QueryInferencer):
         """
         self._check_open(video)
         return super().timeline(query, video, around)
+
+    def nodes(self) -> Mapping[str, int]:
+        """Count the processes of shards on each node, by its id.
+
+        Raises:
+            InputError: There is no node that is large enough.
+        """
+        return self._fleet.nodes()
 
     def rebalance(self) -> int:
         """Spread the shards evenly over the nodes that are there.

@@ -6,8 +6,7 @@ depend on the others. ``cluster.json`` is replaced in one step.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from msgspec import Struct
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.own_videos import subtitles_of
 from reloclnet_mm.indexing.records import Origin, VideoRecord, unique_name
-from reloclnet_mm.indexing.store import CLUSTER_FILE, VideoIndex, locked, read_records
+from reloclnet_mm.indexing.store import CLUSTER_FILE, VideoIndex, read_records
 from reloclnet_mm.utils.fileio import write_text
 from reloclnet_mm.utils.json_files import read_json
 
@@ -84,11 +83,18 @@ class ClusterFolder:
         folder = Path(folder).resolve()
         if folder.exists() and not folder.is_dir():
             raise InputError(f'{folder}: is a file, expected a folder; choose another name')
-        others = sorted({*os.listdir(folder)} - {'.lock', _SHARDS}) if folder.exists() else []
-        if others:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if 'index.json' in names:
             raise InputError(
-                f'{folder}: holds {others[0]} and no {CLUSTER_FILE}, expected the folder of an '
-                'index in shards or a new one; choose another folder'
+                f'{folder}: is an index in a single folder, expected one in shards or a new '
+                'folder; work on it without --ray, or choose another folder'
+            )
+        # What a run left that was stopped while it began.
+        names -= {'.lock', _SHARDS, *(x for x in names if x.startswith(f'.{CLUSTER_FILE}.'))}
+        if names:
+            raise InputError(
+                f'{folder}: holds {min(names)!r} and no {CLUSTER_FILE}, expected an index in '
+                'shards or a new folder; choose another folder'
             )
         return ClusterFolder(folder, origin, ()).with_shards(num_shards)
 
@@ -125,16 +131,6 @@ class ClusterFolder:
         """
         content = _Content(_FORMAT, _VERSION, self.origin, [*self.shards], [*self.planned])
         write_text(self.folder / CLUSTER_FILE, msgspec.json.encode(content).decode() + '\n')
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the index.
-
-        Raises:
-            InputError: Another process changes it.
-        """
-        with locked(self.folder):
-            yield
 
     def path_of(self, shard: str) -> Path:
         """Return the folder of a shard."""

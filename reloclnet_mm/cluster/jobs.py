@@ -8,7 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from reloclnet_mm.apis import MomentInferencer
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.indexing.adding import AddReport
+from reloclnet_mm.models.corpus_model import CorpusModel
+from reloclnet_mm.models.two_stage import TwoStageRetriever
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,23 @@ class ShardJob:
             )
         inferencer.save(self.folder)
         return report
+
+
+def refuse_two_stages(model: CorpusModel, folder: str | os.PathLike) -> None:
+    """Refuse a model whose second stage would need the rows of all shards in one process.
+
+    Args:
+        model: The model.
+        folder: Folder of the index in shards.
+
+    Raises:
+        InputError: It has two stages.
+    """
+    if isinstance(model, TwoStageRetriever):
+        raise InputError(
+            f'{folder}: {type(model).__name__} has two stages, and an index in shards is searched '
+            'by models of one; make an index in a single folder, without --ray'
+        )
 
 
 def merged(reports: Iterable[AddReport], new: Iterable[str]) -> AddReport:
