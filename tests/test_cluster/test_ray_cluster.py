@@ -185,7 +185,7 @@ def pair(nodes, place, source):
 
 def test_another_process_answers_for_one_that_was_killed(nodes, pair, source, one):
     before = {*workers_named(nodes, 'ShardReplica')}
-    inferencer = opened(pair.folder, source, replicas=2)
+    inferencer = opened(pair.folder, source, replicas=2, timeout=60.0)
     try:
         new = {*workers_named(nodes, 'ShardReplica')} - before
         assert len(new) == 4
