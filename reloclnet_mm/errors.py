@@ -1,4 +1,4 @@
-"""The one exception for input that cannot be used."""
+"""The one exception for input that cannot be used, and kinds of it that are told apart."""
 
 
 class InputError(ValueError):
@@ -11,3 +11,7 @@ class InputError(ValueError):
 
 class QueryError(InputError):
     """A query that cannot be asked."""
+
+
+class UnavailableError(InputError):
+    """An index that no computer answers for at the moment."""

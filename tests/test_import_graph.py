@@ -14,6 +14,7 @@ FLOORS = (
     {'visualization'},
     {'engine'},
     {'apis', 'profiling', 'benchmarking'},
+    {'cluster'},
     {'serving'},
 )
 # Puts the safe checkpoint loader and mmaction2's missing modules in place.

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.errors import InputError
+from reloclnet_mm.indexing.searched import owners_of
 from reloclnet_mm.indexing.store import VideoIndex
 from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.utils.cli import input_errors_end_the_program
@@ -67,7 +68,7 @@ def export(args: argparse.Namespace, client: 'QdrantClient', index: VideoIndex) 
         quantization=args.quantize,
         payload={
             window: dict(path=record.path, start=start)
-            for window, (record, start) in index.owners().items()
+            for window, (record, start) in owners_of(index.videos.values()).items()
         },
         update=args.update,
     )
@@ -89,7 +90,7 @@ def search(args: argparse.Namespace, client: 'QdrantClient', index: VideoIndex) 
     queries = inferencer.encode_queries([args.query])
     begin = time.perf_counter()
     scores, places = (x[0] for x in found.search(queries, args.top_k))
-    seconds, owners = time.perf_counter() - begin, index.owners()
+    seconds, owners = time.perf_counter() - begin, owners_of(index.videos.values())
     rows = []
     for window, score in zip(windows[places].tolist(), scores.tolist(), strict=True):
         record, start = owners[window]

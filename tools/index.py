@@ -9,12 +9,21 @@ goes on, and new videos are added, by the same command.
 import argparse
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.indexing.adding import AddReport
+from reloclnet_mm.indexing.records import VideoRecord
+from reloclnet_mm.indexing.store import CLUSTER_FILE, locked
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+
+if TYPE_CHECKING:
+    from reloclnet_mm.cluster.building import JobRunner
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -34,11 +43,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--remove', nargs='+', default=[], metavar='NAME', help='remove videos')
     parser.add_argument(
+        '--ray',
+        metavar='ADDRESS',
+        help='divide the index into shards and index them on the nodes of Ray: auto, HOST:PORT, or '
+        'local, this computer only',
+    )
+    parser.add_argument('--shards', type=int, help='shards of the index (default: one a node)')
+    parser.add_argument(
+        '--cpus-per-shard',
+        type=float,
+        default=1.0,
+        metavar='N',
+        help='cores that a shard is counted as while it is indexed on Ray (default: %(default)s)',
+    )
+    parser.add_argument(
         '--save-every', type=float, default=60.0, help='seconds (default: %(default)s)'
     )
     args = parser.parse_args(argv)
     if not (args.videos or args.update or args.remove):
         parser.error('nothing to do: give videos, --update or --remove')
+    if args.shards is not None and args.ray is None:
+        parser.error('--shards is for an index on Ray; say --ray ADDRESS, too')
     return args
 
 
@@ -59,26 +84,76 @@ def tell(report: AddReport) -> None:
     print(', '.join(f'{count} {name}' for name, count in counts.items()))
 
 
+def change_index(args: argparse.Namespace) -> Sequence[VideoRecord]:
+    """Change the index in a single folder, and return its videos."""
+    inferencer = open_index(args)
+    if args.remove:
+        inferencer.remove(args.remove)
+        inferencer.save(args.out)
+    if args.update:
+        tell(inferencer.update())
+        inferencer.save(args.out)
+    if args.videos:
+        tell(inferencer.add(args.videos, save_to=args.out, save_every=args.save_every))
+    return inferencer.videos
+
+
+def change_shards(args: argparse.Namespace) -> Sequence[VideoRecord]:
+    """Change the index in shards, on Ray or in this process, and return its videos."""
+    from reloclnet_mm.cluster import building
+    from reloclnet_mm.cluster.folder import ClusterFolder
+    from reloclnet_mm.cluster.jobs import ModelSource
+
+    if args.ray is None and args.videos:
+        raise InputError(f'{args.out}: is an index in shards; say --ray ADDRESS to add videos')
+    if not args.videos and not ClusterFolder.is_at(args.out):
+        raise InputError(f'{args.out}: holds no index in shards; give videos to make one')
+    source = ModelSource.of(args.model, args.weights, args.device)
+    with locked(args.out), job_runner(args) as (run, num_nodes):
+        if args.videos:
+            cluster = building.begin(args.out, source, args.shards, default=num_nodes)
+        else:
+            cluster = ClusterFolder.load(args.out)
+        if args.remove:
+            building.remove(cluster, args.remove, source, run)
+        if args.update:
+            tell(building.update(cluster, source, run))
+        if args.videos:
+            save_every = args.save_every
+            tell(building.add(cluster, args.videos, source, run, save_every=save_every))
+    return [video for videos in cluster.records().values() for video in videos]
+
+
+@contextmanager
+def job_runner(args: argparse.Namespace) -> Iterator[tuple['JobRunner', int]]:
+    """Yield what runs the jobs of shards, and on how many nodes."""
+    if args.ray is None:
+        from reloclnet_mm.cluster.building import run_here
+
+        yield run_here, 1
+        return
+    from reloclnet_mm.cluster.ray_session import Resources, ray_session
+
+    with ray_session(args.ray):
+        from reloclnet_mm.cluster.ray_jobs import run_on_ray
+
+        resources = Resources.on(args.device, args.cpus_per_shard, 1.0)
+        yield partial(run_on_ray, resources=resources), len(resources.nodes())
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with input_errors_end_the_program():
         begin = time.perf_counter()
-        inferencer = open_index(args)
-        if args.remove:
-            inferencer.remove(args.remove)
-            inferencer.save(args.out)
-        if args.update:
-            tell(inferencer.update())
-            inferencer.save(args.out)
-        if args.videos:
-            tell(inferencer.add(args.videos, save_to=args.out, save_every=args.save_every))
-        hours = sum(video.duration for video in inferencer.videos) / 3600
+        in_shards = args.ray is not None or (args.out / CLUSTER_FILE).exists()
+        videos = change_shards(args) if in_shards else change_index(args)
+        hours = sum(video.duration for video in videos) / 3600
         print(
-            f'{args.out}: {len(inferencer.videos)} videos, {hours:.2f} hours, in '
+            f'{args.out}: {len(videos)} videos, {hours:.2f} hours, in '
             f'{time.perf_counter() - begin:.1f} s'
         )
-        if not inferencer.videos:
+        if not videos:
             raise InputError(f'{args.out}: no video could be used')
 
 

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reloclnet_mm.apis import MomentInferencer
+from reloclnet_mm.apis.query_inferencer import QueryInferencer
 from reloclnet_mm.indexing.hits import Hits
 from reloclnet_mm.utils.cli import input_errors_end_the_program
 from reloclnet_mm.utils.times import clock
@@ -26,6 +29,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--model', help='config of a model that does not come with the package')
     parser.add_argument('--weights', help='its weights')
     parser.add_argument('--device', help='(default: a GPU if there is one)')
+    parser.add_argument(
+        '--ray',
+        metavar='ADDRESS',
+        help='search an index in shards on Ray: auto, HOST:PORT or local',
+    )
     parser.add_argument('--json', action='store_true', help='print JSON in the place of tables')
     parser.add_argument(
         '--page', type=Path, metavar='FILE.html', help='write the answers as a page'
@@ -67,19 +75,35 @@ def print_tables(answers: list[Hits], seconds: float) -> None:
     console.print(f'{1000 * seconds / len(answers):.0f} ms a query')
 
 
+@contextmanager
+def opened_index(args: argparse.Namespace) -> Iterator[QueryInferencer]:
+    """Open the index, in this process or on Ray."""
+    if args.ray is None:
+        yield MomentInferencer.from_index(
+            args.index, args.model, args.weights, args.device, show_progress=False
+        )
+        return
+    from reloclnet_mm.cluster.opening import opened_cluster
+
+    with opened_cluster(args.ray, args.index, args.model, args.weights, args.device) as inferencer:
+        yield inferencer
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
-    with input_errors_end_the_program():
-        inferencer = MomentInferencer.from_index(
-            args.index, args.model, args.weights, args.device, show_progress=False
-        )
+    with input_errors_end_the_program(), opened_index(args) as inferencer:
         begin = time.perf_counter()
         answers = inferencer(args.queries, args.top_k, videos=args.videos)
         seconds = time.perf_counter() - begin
         if args.json:
             rows = [
-                dict(query=x.query, null_rate=x.null_rate, hits=list(map(asdict, x)))
+                dict(
+                    query=x.query,
+                    null_rate=x.null_rate,
+                    missing=x.missing,
+                    hits=list(map(asdict, x)),
+                )
                 for x in answers
             ]
             print(json.dumps(rows, indent=1, ensure_ascii=False))

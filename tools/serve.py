@@ -6,8 +6,14 @@ the address can watch every video of the index.
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+
+if TYPE_CHECKING:
+    from reloclnet_mm.apis.query_inferencer import QueryInferencer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +29,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--model', help='config of a model that does not come with the package')
     parser.add_argument('--weights', help='its weights')
     parser.add_argument('--device', help='(default: a GPU if there is one)')
+    parser.add_argument(
+        '--ray', metavar='ADDRESS', help='serve an index in shards on Ray: auto, HOST:PORT or local'
+    )
+    parser.add_argument(
+        '--replicas', type=int, default=1, help='processes for each shard on Ray (%(default)s)'
+    )
+    parser.add_argument(
+        '--shard-timeout',
+        type=float,
+        default=10.0,
+        metavar='SECONDS',
+        help='when a shard that does not answer is left out (%(default)s)',
+    )
+    parser.add_argument(
+        '--cpus-per-shard',
+        type=float,
+        default=0.1,
+        metavar='N',
+        help='cores that a process on Ray is counted as (%(default)s)',
+    )
     parser.add_argument(
         '--max-query-characters',
         type=int,
@@ -41,21 +67,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@contextmanager
+def opened_index(args: argparse.Namespace) -> Iterator['QueryInferencer']:
+    """Open the index, in this process or on Ray, where its nodes are looked after."""
+    if args.ray is None:
+        from reloclnet_mm.apis import MomentInferencer
+
+        yield MomentInferencer.from_index(args.index, args.model, args.weights, args.device)
+        return
+    from reloclnet_mm.cluster.opening import opened_cluster
+
+    with (
+        opened_cluster(
+            args.ray,
+            args.index,
+            args.model,
+            args.weights,
+            args.device,
+            replicas=args.replicas,
+            timeout=args.shard_timeout,
+            num_cpus=args.cpus_per_shard,
+        ) as inferencer,
+        inferencer.watching(),
+    ):
+        yield inferencer
+
+
 def main(argv: list[str] | None = None) -> None:
     """Load the index, print the address and answer until stopped."""
     args = parse_args(argv)
     with input_errors_end_the_program():
         # Needs FastAPI and uvicorn, and says so.
-        from reloclnet_mm.apis import MomentInferencer
         from reloclnet_mm.serving.app import LOOPBACK_HOSTS, create_app
         from reloclnet_mm.serving.server import address_of, is_loopback, listen, make_server
 
         # A port that is taken is told before the model is loaded.
-        with listen(args.host, args.port) as listener:
+        with listen(args.host, args.port) as listener, opened_index(args) as inferencer:
             local = is_loopback(listener)
-            inferencer = MomentInferencer.from_index(
-                args.index, args.model, args.weights, args.device
-            )
             # The first query makes a large index ready, which may take seconds.
             inferencer('the first query')
             app = create_app(

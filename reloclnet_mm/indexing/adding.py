@@ -1,7 +1,7 @@
 """Adding videos to an index."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -63,6 +63,7 @@ class VideoAdder:
         *,
         save_to: str | os.PathLike | None = None,
         save_every: float = 60.0,
+        names: Mapping[str, str],
         advance: Callable[[int], object],
     ) -> AddReport:
         """Add videos; those that have not changed are passed over.
@@ -74,6 +75,7 @@ class VideoAdder:
             files: Files, and the folder that each was found in.
             save_to: Folder in which the index is saved on the way; None: it is not.
             save_every: Seconds from one time to the next.
+            names: Names of new videos by path; not there: made of the path.
             advance: Called with the number of files done since the last call.
 
         Raises:
@@ -83,7 +85,8 @@ class VideoAdder:
         known = {record.path: record for record in index.videos.values()}
         for path, root in files:
             try:
-                self._add_file(index, path, root, known.get(str(path)), report)
+                old, name = known.get(str(path)), names.get(str(path))
+                self._add_file(index, path, root, old, name, report)
             except InputError as error:
                 report.failed[str(path)] = str(error)
             if save_to is not None and monotonic() - saved >= save_every:
@@ -125,6 +128,7 @@ class VideoAdder:
         path: Path,
         root: Path,
         old: VideoRecord | None,
+        name: str | None,
         report: AddReport,
     ) -> None:
         subtitles = subtitles_of(path)
@@ -137,7 +141,10 @@ class VideoAdder:
         _check_name(path)
         stamps = tuple(map(FileStamp.of, files))
         features = self.recipe.extract(self.recipe.read(path))
-        name = unique_name(path, root, index.videos) if old is None else old.name
+        if old is not None:
+            name = old.name
+        elif name is None or name in index.videos:
+            name = unique_name(path, root, index.videos)
         windows, starts = self.encode(name, features, index.next_window)
         content = features.content
         record = VideoRecord(

@@ -44,6 +44,10 @@ class Hits(list[Hit]):
             least as high as that of this query; None: not known, as where some of the videos were
             searched.
         language: Language that the encoder knows, if the query is not written in its letters.
+
+    Attributes:
+        missing: Parts of the index that were not searched, each with the reason; none but of a
+            cluster.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Hits(list[Hit]):
         self.query = query
         self.null_rate = null_rate
         self.language = language
+        self.missing: tuple[str, ...] = ()
 
     @property
     def nothing_relevant(self) -> bool:
@@ -65,7 +70,7 @@ class Hits(list[Hit]):
 
     def notes(self) -> list[str]:
         """Say what a person should know who reads the moments."""
-        notes = []
+        notes = [f'Not everything was searched: {part}.' for part in self.missing]
         if self.nothing_relevant:
             notes.append(
                 f'Perhaps nothing relevant: {100 * self.null_rate:.0f} % of queries about other '

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -122,7 +122,13 @@ class Origin(Struct, frozen=True):
     window_stride: int
 
 
-def unique_name(path: Path, root: Path, taken: Mapping[str, VideoRecord]) -> str:
+class _OfFile(Protocol):
+    """What has a name already."""
+
+    path: str
+
+
+def unique_name(path: Path, root: Path, taken: Mapping[str, _OfFile]) -> str:
     """Name a video: its path below ``root`` without the ending, and more of the path where taken.
 
     Args:

@@ -1,11 +1,9 @@
 """The windows that are searched, and hits of what is found in them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from reloclnet_mm.extraction.subtitles import TimedSentence
@@ -20,6 +18,19 @@ from reloclnet_mm.structures import MomentDataSample
 _MOST_SHARED = 0.5
 
 
+def owners_of(videos: Iterable[VideoRecord]) -> dict[int, tuple[VideoRecord, float]]:
+    """Map the id of each window to its video and its begin in seconds.
+
+    Args:
+        videos: Videos, of which no two share an id of a window.
+    """
+    return {
+        window: (record, start)
+        for record in videos
+        for window, start in zip(record.windows, record.starts, strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class Searched:
     """Windows of videos, ready for queries.
@@ -28,7 +39,7 @@ class Searched:
         ready: What the model made of them, to hand to its ``predict``.
         first: The index of the stage that ranks all windows.
         owners: Window id to its video and its begin in seconds.
-        sentences: Tells what is said in a video.
+        sentences: Tells what is said in videos, by their names.
         language: Language of the encoder; see :class:`~reloclnet_mm.extraction.FeatureRecipe`.
         null_scores: Best scores of queries about other things; None: not known.
     """
@@ -36,7 +47,7 @@ class Searched:
     ready: Any
     first: CorpusIndex
     owners: Mapping[int, tuple[VideoRecord, float]]
-    sentences: Callable[[str], Sequence[TimedSentence]]
+    sentences: Callable[[Collection[str]], Mapping[str, Sequence[TimedSentence]]]
     language: str | None
     null_scores: Sequence[float] | None
 
@@ -55,20 +66,18 @@ class Searched:
             # Of one stage the best score is in the list already.
             best = float(sample.pred_vr.scores[0])
             if self.first is not self.ready:
-                (best,) = self.best_scores({name: x[None] for name, x in queries.items()})
+                (best,) = self.first.best_scores({name: x[None] for name, x in queries.items()})
             rate = null_rate(best, self.null_scores)
-        hits = (self._hit(moment, total, queries) for moment in moments[:top_k])
+        moments = moments[:top_k]
+        said = self.sentences({moment.video for moment in moments})
+        places = [self.first.corpus.place_of(moment.window) for moment in moments]
+        scores = self.first.stream_scores(places, queries)
+        hits = (
+            self._hit(moment, total, said.get(moment.video, ()), streams)
+            for moment, streams in zip(moments, scores, strict=True)
+        )
         language = None if is_mostly_latin(sample.query) else self.language
         return Hits(hits, sample.query, rate, language)
-
-    def best_scores(self, queries: Mapping[str, Tensor]) -> list[float]:
-        """Score the best window of each query, by the mean over streams of the largest cosine.
-
-        Args:
-            queries: Stream name to (Q, d).
-        """
-        found, _ = self.first.videos.search(queries, 1)
-        return found[:, 0].tolist()
 
     def _moments(self, sample: MomentDataSample) -> Iterator[FoundMoment]:
         ranked = sample.pred_vcmr
@@ -80,7 +89,13 @@ class Searched:
             end = min(begin + end, record.duration)
             yield FoundMoment(record.name, begin + start, end, score, window)
 
-    def _hit(self, moment: FoundMoment, total: float, queries: Mapping[str, Tensor]) -> Hit:
+    def _hit(
+        self,
+        moment: FoundMoment,
+        total: float,
+        said: Sequence[TimedSentence],
+        stream_scores: Mapping[str, float],
+    ) -> Hit:
         record, _ = self.owners[moment.window]
         return Hit(
             video=moment.video,
@@ -88,19 +103,10 @@ class Searched:
             start=moment.start,
             end=moment.end,
             score=moment.score / total if total else 0.0,
-            text=' '.join(said_in(moment, self.sentences(moment.video))),
-            stream_scores=self._stream_scores(moment.window, queries),
+            text=' '.join(said_in(moment, said)),
+            stream_scores=stream_scores,
             has_pictures=record.has_video,
         )
-
-    def _stream_scores(self, window: int, queries: Mapping[str, Tensor]) -> dict[str, float]:
-        corpus = self.first.corpus
-        place = torch.tensor([corpus.place_of(window)], device=corpus.device)
-        rows, _ = corpus.layout.rows_of(place)
-        return {
-            name: float(F.cosine_similarity(x[rows], queries[name][None], dim=1).max())
-            for name, x in corpus.rows['retrieval'].items()
-        }
 
 
 def said_in(moment: FoundMoment, sentences: Sequence[TimedSentence]) -> list[str]:

@@ -32,6 +32,8 @@ Corpus = EncodedCorpus | StagedCorpus
 
 _FORMAT, _VERSION = 'reloclnet_mm index of videos', 1
 _INDEX, _LOCK, _SEGMENTS, _SENTENCES = 'index.json', '.lock', 'segments', 'sentences.jsonl'
+# What marks the folder of an index in shards, of reloclnet_mm.cluster.
+CLUSTER_FILE = 'cluster.json'
 # All segments are written anew as one where there are more, or where so much of them is of no use.
 _MOST_SEGMENTS, _MOST_WASTE = 16, 0.5
 
@@ -66,8 +68,8 @@ class VideoIndex:
     Attributes:
         origin: What made it.
         videos: Records by name.
-        null_scores: Best scores that queries about other things have; None: not measured since a
-            video was added or removed.
+        null_scores: Best scores that queries about other things have, in the order of these
+            queries; None: not measured since a video was added or removed.
         next_window: Id of the next window.
         folder: Where it is saved; None: nowhere yet.
     """
@@ -81,6 +83,11 @@ class VideoIndex:
     _added: dict[str, _Added] = field(default_factory=dict)
     _loaded: dict[str, '_Segment'] = field(default_factory=dict)
     _corpus: Corpus | None = None
+
+    @property
+    def generation(self) -> str:
+        """What tells this state of the folder from others; empty: not saved yet."""
+        return self._generation
 
     def add(self, record: VideoRecord, windows: Corpus, sentences: Sequence[TimedSentence]) -> None:
         """Add a video, or put it in the place of that of the same name.
@@ -127,14 +134,6 @@ class VideoIndex:
             if parts:
                 self._corpus = parts[0] if len(parts) == 1 else type(parts[0]).merge(parts)
         return self._corpus
-
-    def owners(self) -> dict[int, tuple[VideoRecord, float]]:
-        """Return of each window, by its id, its video and its begin in seconds."""
-        return {
-            window: (record, start)
-            for record in self.videos.values()
-            for window, start in zip(record.windows, record.starts, strict=True)
-        }
 
     def sentences(self, name: str) -> list[TimedSentence]:
         """Return what is said in a video.
@@ -318,6 +317,15 @@ class _Line(Struct):
     sub: list[TimedSentence]
 
 
+def read_records(folder: str | os.PathLike) -> list[VideoRecord]:
+    """Read which videos an index has, without opening it.
+
+    Raises:
+        InputError: There is none, it is damaged, or of another version.
+    """
+    return _read(Path(folder).resolve()).videos
+
+
 def unknown_video(name: str, videos: Mapping[str, Any]) -> InputError:
     """Make the error of a name that is not in the index."""
     return InputError(
@@ -369,6 +377,11 @@ def _check_new(folder: Path) -> None:
 
 def _read(folder: Path) -> _Content:
     path = folder / _INDEX
+    if (folder / CLUSTER_FILE).is_file():
+        raise InputError(
+            f'{folder}: is an index in shards, expected one in a single folder; say --ray ADDRESS '
+            f'to work on it, or name one of its folders {folder.name}/shards/NAME'
+        )
     if not path.is_file():
         raise InputError(
             f'{folder}: holds no {_INDEX}, expected the folder of an index; make one with '

@@ -7,18 +7,15 @@ Letters of shapes: Q queries, N videos of a shard, K places of a list.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, all_gather_object, get_rank
 from torch import Tensor
 
-from reloclnet_mm.retrieval.moment_search import (
-    MomentFinder,
-    RankedMoments,
-    SpanRange,
-)
+from reloclnet_mm.retrieval.moment_search import MomentFinder, RankedMoments
 from reloclnet_mm.retrieval.results import RankedLists, RankingOptions
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch, VideoSearch
 from reloclnet_mm.structures import EncodedCorpus
@@ -149,6 +146,80 @@ class CorpusIndex(Shard):
         )
 
     @torch.no_grad()
+    def search_videos(self, queries: Mapping[str, Tensor], width: int) -> tuple[Tensor, Tensor]:
+        """Find the best videos of this process, the first of two rounds over shards.
+
+        Args:
+            queries: Stream name to (Q, d).
+            width: Videos of each query.
+
+        Returns:
+            Scores (Q, width), descending, −∞ where this process has fewer videos, and places
+            (Q, width) among those of this process.
+        """
+        count = len(next(iter(queries.values())))
+        scores = torch.full((count, width), -torch.inf, device=self.device)
+        local = torch.zeros((count, width), dtype=torch.long, device=self.device)
+        if self.videos is not None:
+            found, places = self.videos.search(queries, width)
+            scores[:, : found.shape[1]], local[:, : found.shape[1]] = found, places
+        return scores, local
+
+    @torch.no_grad()
+    def rank_moments(
+        self,
+        queries: Mapping[str, Tensor],
+        found: tuple[Tensor, Tensor],
+        best: Tensor,
+        chosen: Tensor,
+        options: RankingOptions,
+    ) -> RankedMoments:
+        """Rank moments in the best videos of this process, the second of two rounds over shards.
+
+        Args:
+            queries: Stream name to (Q, d).
+            found: What :meth:`search_videos` returned.
+            best: (Q, 1), scores of the best videos of all shards.
+            chosen: (Q,) int64, in how many of the videos found moments are searched for.
+            options: How many, how long.
+
+        Returns:
+            Moments, with places among the videos of this process.
+        """
+        scores, local = found
+        searched, spans = int(chosen.max()), options.spans
+        if not searched:
+            return RankedMoments.none(len(local), spans.num_moments, self.device)
+        # Relative to the best, for exp would overflow; the order is the same.
+        weights = torch.exp(options.alpha * (scores[:, :searched] - best))
+        places = torch.arange(searched, device=self.device)
+        weights = weights.masked_fill(places >= chosen[:, None], -1)
+        return self.moments.rank(queries, local[:, :searched], weights, spans)
+
+    def best_scores(self, queries: Mapping[str, Tensor]) -> list[float]:
+        """Score the best video of each query, by the mean over streams of the largest cosine.
+
+        Args:
+            queries: Stream name to (Q, d).
+        """
+        found, _ = self.videos.search(queries, 1)
+        return found[:, 0].tolist()
+
+    def stream_scores(
+        self, places: Sequence[int], query: Mapping[str, Tensor]
+    ) -> list[dict[str, float]]:
+        """Compute what each stream of some videos contributes to their scores for a query.
+
+        Args:
+            places: Places of the videos in ``corpus``.
+            query: Stream name to (d,).
+
+        Returns:
+            Of each video, stream name to the largest cosine of the query and a clip.
+        """
+        return [self._stream_scores(place, query) for place in places]
+
+    @torch.no_grad()
     def span_probabilities(
         self, queries: Mapping[str, Tensor], videos: Tensor
     ) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -170,49 +241,18 @@ class CorpusIndex(Shard):
         self, queries: Mapping[str, Tensor], own_videos: Tensor, options: RankingOptions
     ) -> tuple[Tensor, Tensor, RankedMoments | None, RankedMoments | None]:
         """Scores and places of the best videos, and the moments that are asked for."""
-        width = min(options.num_videos, len(self.corpus))
-        scores, local = self._search(queries, width)
-        best, best_places, counts = merge_videos(
-            self.gather(scores), self.gather(self._to_corpus(local)), width, options.moment_videos
-        )
-        moments = own_moments = None
-        if 'VCMR' in options.tasks:
-            chosen = counts[get_rank() if self.is_sharded else 0]
-            # Relative to the best, for exp would overflow; the order is the same.
-            weights = torch.exp(options.alpha * (scores - best[:, :1]))
-            moments = self._rank_moments(queries, local, weights, chosen, options.spans)
+        best, places, moments = rank_over_shards(_Processes(self), queries, options)
+        own_moments = None
         if 'SVMR' in options.tasks:
             own_moments = self._rank_own(queries, own_videos, options)
-        return best, best_places, moments, own_moments
+        return best, places, moments, own_moments
 
-    def _rank_moments(
-        self,
-        queries: Mapping[str, Tensor],
-        local: Tensor,
-        weights: Tensor,
-        chosen: Tensor,
-        spans: SpanRange,
-    ) -> RankedMoments:
-        """The best moments in the first ``chosen`` (Q,) of the videos ``local`` (Q, K)."""
-        searched = int(chosen.max())
-        if not searched:
-            moments = RankedMoments.none(len(local), spans.num_moments, self.device)
-        else:
-            local, weights = local[:, :searched], weights[:, :searched]
-            places = torch.arange(searched, device=self.device)
-            weights = weights.masked_fill(places >= chosen[:, None], -1)
-            moments = self.moments.rank(queries, local, weights, spans)
-        return self._merge(moments, spans)
-
-    def _search(self, queries: Mapping[str, Tensor], width: int) -> tuple[Tensor, Tensor]:
-        """Scores (Q, width) and places (Q, width) in this process; −∞ if it has fewer videos."""
-        count = len(next(iter(queries.values())))
-        scores = torch.full((count, width), -torch.inf, device=self.device)
-        local = torch.zeros((count, width), dtype=torch.long, device=self.device)
-        if self.videos is not None:
-            found, places = self.videos.search(queries, width)
-            scores[:, : found.shape[1]], local[:, : found.shape[1]] = found, places
-        return scores, local
+    def _stream_scores(self, place: int, query: Mapping[str, Tensor]) -> dict[str, float]:
+        rows, _ = self.corpus.layout.rows_of(torch.tensor([place], device=self.corpus.device))
+        return {
+            name: float(F.cosine_similarity(x[rows], query[name][None], dim=1).max())
+            for name, x in self.corpus.rows['retrieval'].items()
+        }
 
     def _rank_own(
         self, queries: Mapping[str, Tensor], own_videos: Tensor, options: RankingOptions
@@ -227,19 +267,91 @@ class CorpusIndex(Shard):
             moments.scores[here] = found.scores
             moments.places[here] = found.places
             moments.spans[here] = found.spans.double()
-        return self._merge(moments, options.spans)
+        return merge_moments(self._gather_moments(moments), options.spans.num_moments)
 
-    def _merge(self, moments: RankedMoments, spans: SpanRange) -> RankedMoments:
-        places, spans_found = self._to_corpus(moments.places), moments.spans.double()
-        moments = replace(moments, places=places, spans=spans_found)
-        if not self.is_sharded:
-            return moments
-        gathered = (all_gather(x) for x in (moments.scores, moments.places, moments.spans))
-        lists = [RankedMoments(*one) for one in zip(*gathered, strict=True)]
-        return merge_moments(lists, spans.num_moments)
+    def _gather_moments(self, moments: RankedMoments) -> list[RankedMoments]:
+        """Collect those of each process, with places in the whole corpus."""
+        places, spans = self._to_corpus(moments.places), moments.spans.double()
+        gathered = (self.gather(x) for x in (moments.scores, places, spans))
+        return [RankedMoments(*one) for one in zip(*gathered, strict=True)]
 
     def _to_corpus(self, local: Tensor) -> Tensor:
         return self.places[local] if len(self.places) else local
+
+
+class VideoShards(Protocol):
+    """Shards that answer together, each for its own videos, by places in the whole corpus."""
+
+    @property
+    def num_videos(self) -> int:
+        """Videos of the shards that answer; after a search there may be fewer."""
+
+    def search_videos(
+        self, queries: Mapping[str, Tensor], width: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """List the scores (Q, width) and places (Q, width) of the best videos of each shard."""
+
+    def rank_moments(
+        self,
+        queries: Mapping[str, Tensor],
+        found: tuple[list[Tensor], list[Tensor]],
+        best: Tensor,
+        counts: Tensor,
+        options: RankingOptions,
+    ) -> list[RankedMoments]:
+        """List the best moments of each shard, in so many (shards, Q) of the videos it found."""
+
+
+def rank_over_shards(
+    shards: VideoShards, queries: Mapping[str, Tensor], options: RankingOptions
+) -> tuple[Tensor, Tensor, RankedMoments | None]:
+    """Rank videos and moments of all shards in two rounds: first videos, then moments in the best.
+
+    Args:
+        shards: Where the videos are.
+        queries: Stream name to (Q, d).
+        options: How many, how long.
+
+    Returns:
+        Scores (Q, K) and places (Q, K) of videos, and moments, None: not asked for.
+    """
+    found = shards.search_videos(queries, min(options.num_videos, shards.num_videos))
+    width = min(options.num_videos, shards.num_videos)
+    best, places, counts = merge_videos(*found, width, options.moment_videos)
+    if 'VCMR' not in options.tasks:
+        return best, places, None
+    lists = shards.rank_moments(queries, found, best[:, :1], counts, options)
+    return best, places, merge_moments(lists, options.spans.num_moments)
+
+
+@dataclass(frozen=True)
+class _Processes:
+    """The shards of all processes; the index is that of this one."""
+
+    index: CorpusIndex
+
+    @property
+    def num_videos(self) -> int:
+        return len(self.index.corpus)
+
+    def search_videos(
+        self, queries: Mapping[str, Tensor], width: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        scores, local = self.index.search_videos(queries, width)
+        return self.index.gather(scores), self.index.gather(self.index._to_corpus(local))
+
+    def rank_moments(
+        self,
+        queries: Mapping[str, Tensor],
+        found: tuple[list[Tensor], list[Tensor]],
+        best: Tensor,
+        counts: Tensor,
+        options: RankingOptions,
+    ) -> list[RankedMoments]:
+        rank = get_rank() if self.index.is_sharded else 0
+        own = found[0][rank], self.index.places_here[found[1][rank]]
+        moments = self.index.rank_moments(queries, own, best, counts[rank], options)
+        return self.index._gather_moments(moments)
 
 
 def _share_out(encoded: EncodedCorpus) -> tuple[EncodedCorpus | None, EncodedCorpus]:
@@ -293,6 +405,8 @@ def merge_moments(lists: Sequence[RankedMoments], num_moments: int) -> RankedMom
         lists: Of each shard, with places in the whole corpus.
         num_moments: How many to keep.
     """
+    if len(lists) == 1:
+        return lists[0]
     best, chosen = torch.cat([x.scores for x in lists], 1).sort(dim=1, descending=True, stable=True)
     best, chosen = best[:, :num_moments], chosen[:, :num_moments]
     places = torch.cat([x.places for x in lists], 1).gather(1, chosen)

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
-from reloclnet_mm.errors import InputError, QueryError
+from reloclnet_mm.errors import InputError, QueryError, UnavailableError
 
 try:
     from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -24,7 +24,7 @@ from reloclnet_mm.serving.search_routes import search_routes
 from reloclnet_mm.version import __version__
 
 if TYPE_CHECKING:
-    from reloclnet_mm.apis import MomentInferencer
+    from reloclnet_mm.apis.query_inferencer import QueryInferencer
 
 LOOPBACK_HOSTS = ('localhost', '127.0.0.1', '[::1]')
 _HEADERS = {
@@ -51,7 +51,7 @@ _PAGES = {
 
 
 def create_app(
-    inferencer: 'MomentInferencer',
+    inferencer: 'QueryInferencer',
     *,
     max_characters: int = 1000,
     requests_per_minute: int = 120,
@@ -81,6 +81,7 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_middleware(_FixedHeaders, headers=_HEADERS)
     app.add_exception_handler(QueryError, _answer_query_error)
+    app.add_exception_handler(UnavailableError, _answer_unavailable)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(Exception, _answer_failure)
     videos = IndexedVideos(inferencer.videos)
@@ -162,6 +163,10 @@ class _FixedHeaders:
 
 async def _answer_query_error(_: Request, error: QueryError) -> JSONResponse:
     return JSONResponse({'detail': str(error)}, HTTPStatus.BAD_REQUEST)
+
+
+async def _answer_unavailable(_: Request, error: UnavailableError) -> JSONResponse:
+    return JSONResponse({'detail': str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def _answer_invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:

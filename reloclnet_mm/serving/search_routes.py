@@ -19,7 +19,7 @@ from reloclnet_mm.serving.limits import SlidingWindow, limited
 from reloclnet_mm.serving.media import IndexedVideos, is_playable
 
 if TYPE_CHECKING:
-    from reloclnet_mm.apis import MomentInferencer
+    from reloclnet_mm.apis.query_inferencer import QueryInferencer
     from reloclnet_mm.indexing.hits import Hits
 
 MAX_HITS = 100
@@ -29,7 +29,7 @@ _MAX_CHOSEN = 1000
 
 
 def search_routes(
-    inferencer: 'MomentInferencer',
+    inferencer: 'QueryInferencer',
     videos: IndexedVideos,
     *,
     max_characters: int,
@@ -76,7 +76,7 @@ def search_routes(
             for number, record in enumerate(videos.records)
         ]
 
-    @router.get('/search', dependencies=[searches], responses=refusals(400, 404, 422, 429))
+    @router.get('/search', dependencies=[searches], responses=refusals(400, 404, 422, 429, 503))
     def search(
         q: query,
         top_k: Annotated[int, Query(ge=1, le=MAX_HITS, description='Moments at most.')] = 10,
@@ -93,7 +93,7 @@ def search_routes(
             seconds = time.perf_counter() - begin
         return _search_answer(hits, videos, seconds)
 
-    @router.get('/timeline', dependencies=[views], responses=refusals(400, 404, 422, 429))
+    @router.get('/timeline', dependencies=[views], responses=refusals(400, 404, 422, 429, 503))
     def timeline(
         q: query,
         video: Annotated[int, Query(description='Number of the video.')],
@@ -109,7 +109,7 @@ def search_routes(
         return TimelineAnswer.model_validate(found, from_attributes=True)
 
     @router.get(
-        '/videos/{number}/sentences', dependencies=[views], responses=refusals(404, 422, 429)
+        '/videos/{number}/sentences', dependencies=[views], responses=refusals(404, 422, 429, 503)
     )
     def sentences(number: int) -> list[SentenceAnswer]:
         """List what is said in a video."""

@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_used_does_not_stop_the_others(tmp_path, talks):
 
 def test_nothing_relevant_is_the_share_of_other_queries_that_score_as_well(indexed):
     hits = indexed(QUERY)
-    (best,) = indexed._everything.best_scores(encoded(indexed, QUERY))
+    (best,) = indexed._everything.first.best_scores(encoded(indexed, QUERY))
     nulls = np.array(indexed._index.null_scores)
     assert len(nulls) == 240
     assert hits.null_rate == pytest.approx((nulls >= best).mean())

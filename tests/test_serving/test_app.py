@@ -402,7 +402,7 @@ def test_requests_and_refusals_are_described(client):
         '/videos/{number}/thumbnail',
     ]
     search = described['paths']['/api/search']['get']
-    assert sorted(search['responses']) == ['200', '400', '404', '422', '429']
+    assert sorted(search['responses']) == ['200', '400', '404', '422', '429', '503']
     problem = search['responses']['422']['content']['application/json']['schema']
     assert problem == {'$ref': '#/components/schemas/Problem'}
     assert 'HTTPValidationError' not in json.dumps(described)

@@ -1,0 +1,1 @@
+"""An index in shards, built and searched on several computers with Ray."""
