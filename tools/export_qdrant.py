@@ -14,7 +14,6 @@ from tabulate import tabulate
 from reloclnet_mm.apis import MomentInferencer
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.indexing.searched import owners_of
-from reloclnet_mm.indexing.searched import owners_of
 from reloclnet_mm.indexing.store import VideoIndex
 from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.utils.cli import input_errors_end_the_program

@@ -14,7 +14,6 @@ from tool_processes import run_here, run_tool, tool_process
 
 import reloclnet_mm.apis.shipped as shipped
 from reloclnet_mm.indexing.searched import owners_of
-from reloclnet_mm.indexing.searched import owners_of
 from reloclnet_mm.indexing.store import VideoIndex
 
 
