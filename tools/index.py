@@ -21,6 +21,7 @@ from reloclnet_mm.indexing.adding import AddReport
 from reloclnet_mm.indexing.records import VideoRecord
 from reloclnet_mm.indexing.store import CLUSTER_FILE, locked
 from reloclnet_mm.utils.cli import input_errors_end_the_program
+from reloclnet_mm.utils.fileio import read_text
 
 if TYPE_CHECKING:
     from reloclnet_mm.cluster.building import JobRunner
@@ -43,6 +44,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--remove', nargs='+', default=[], metavar='NAME', help='remove videos')
     parser.add_argument(
+        '--lists',
+        action='store_true',
+        help='search by inverted lists of faiss, for an index of 100,000 windows and more',
+    )
+    parser.add_argument(
+        '--target-recall',
+        type=float,
+        default=0.99,
+        metavar='R',
+        help='part of the best windows that lists must find (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--queries',
+        type=Path,
+        metavar='FILE',
+        help='sentences, one a line, by which that is measured (default: some that come along)',
+    )
+    parser.add_argument(
+        '--float16', action='store_true', help='keep encoded windows in half of the bytes'
+    )
+    parser.add_argument(
         '--ray',
         metavar='ADDRESS',
         help='divide the index into shards and index them on the nodes of Ray: auto, HOST:PORT, or '
@@ -60,8 +82,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--save-every', type=float, default=60.0, help='seconds (default: %(default)s)'
     )
     args = parser.parse_args(argv)
-    if not (args.videos or args.update or args.remove):
-        parser.error('nothing to do: give videos, --update or --remove')
+    if not (args.videos or args.update or args.remove or args.lists):
+        parser.error('nothing to do: give videos, --update, --remove or --lists')
+    if not 0 < args.target_recall <= 1:
+        parser.error(f'--target-recall {args.target_recall}, expected more than 0 and up to 1')
+    if args.ray is not None and (args.lists or args.float16):
+        parser.error('--lists and --float16 are of an index in one folder, not of one on Ray')
     if args.shards is not None and args.ray is None:
         parser.error('--shards is for an index on Ray; say --ray ADDRESS, too')
     return args
@@ -71,7 +97,7 @@ def open_index(args: argparse.Namespace) -> MomentInferencer:
     """Open the index, or begin one."""
     if (args.out / 'index.json').exists():
         return MomentInferencer.from_index(args.out, args.model, args.weights, args.device)
-    if args.update or args.remove:
+    if not args.videos:
         raise InputError(f'{args.out}: holds no index; give videos to make one')
     return MomentInferencer(args.model, args.weights, args.device)
 
@@ -87,6 +113,8 @@ def tell(report: AddReport) -> None:
 def change_index(args: argparse.Namespace) -> Sequence[VideoRecord]:
     """Change the index in a single folder, and return its videos."""
     inferencer = open_index(args)
+    if args.float16:
+        inferencer.store_float16()
     if args.remove:
         inferencer.remove(args.remove)
         inferencer.save(args.out)
@@ -95,7 +123,21 @@ def change_index(args: argparse.Namespace) -> Sequence[VideoRecord]:
         inferencer.save(args.out)
     if args.videos:
         tell(inferencer.add(args.videos, save_to=args.out, save_every=args.save_every))
+    if args.lists:
+        build_lists(inferencer, args)
     return inferencer.videos
+
+
+def build_lists(inferencer: MomentInferencer, args: argparse.Namespace) -> None:
+    """Build inverted lists and tell what they find."""
+    queries = None
+    if args.queries is not None:
+        queries = [line.strip() for line in read_text(args.queries).splitlines() if line.strip()]
+    tuned = inferencer.build_lists(target_recall=args.target_recall, queries=queries)
+    print(
+        f'lists find {tuned.recall:.1%} of the best {tuned.num_videos} windows of '
+        f'{tuned.num_queries} queries'
+    )
 
 
 def change_shards(args: argparse.Namespace) -> Sequence[VideoRecord]:

@@ -1,10 +1,11 @@
 """From own videos and a sentence to the moment."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
@@ -16,9 +17,14 @@ from reloclnet_mm.indexing.adding import AddReport, VideoAdder
 from reloclnet_mm.indexing.null_queries import null_queries
 from reloclnet_mm.indexing.records import VideoRecord
 from reloclnet_mm.indexing.searched import Searched, owners_of
-from reloclnet_mm.indexing.store import Corpus, VideoIndex
+from reloclnet_mm.indexing.store import Corpus, VideoIndex, locked
+from reloclnet_mm.models.two_stage import TwoStageIndex
 from reloclnet_mm.registry import INFERENCERS
+from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.utils.progress import counted
+
+if TYPE_CHECKING:
+    from reloclnet_mm.retrieval.inverted_lists import ListSettings, Tuned
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
 
@@ -138,9 +144,7 @@ class MomentInferencer(QueryInferencer):
         index = self._index_to_change()
         if save_to is not None:
             index.check_target(save_to)
-        shown = nullcontext(advance or _ignore)
-        if advance is None and self.show_progress:
-            shown = counted(len(files), 'videos')
+        shown = nullcontext(advance) if advance else self._shown(len(files), 'videos')
         try:
             with shown as advance_shown:
                 report = self.adder.add(
@@ -154,7 +158,7 @@ class MomentInferencer(QueryInferencer):
         finally:
             self._finish_change()
         if save_to is not None:
-            index.save(save_to)
+            self._save(save_to)
         return report
 
     def update(
@@ -212,7 +216,50 @@ class MomentInferencer(QueryInferencer):
         Raises:
             InputError: It cannot be written there.
         """
-        self._index_to_change().save(folder)
+        self._index_to_change()
+        self._save(folder)
+
+    def store_float16(self) -> None:
+        """Round encoded windows to float16 when they are saved from now on: half of the bytes."""
+        self._index_to_change().float16 = True
+
+    def build_lists(
+        self,
+        *,
+        target_recall: float = 0.99,
+        queries: Sequence[str] | None = None,
+        settings: 'ListSettings | None' = None,
+    ) -> 'Tuned':
+        """Put the clips of the saved index into inverted lists, and search by these from now on.
+
+        An index that is saved later keeps them up to date. It is for indexes of a hundred thousand
+        windows and more; below that, scoring all is as fast.
+
+        Args:
+            target_recall: How much of the best videos of an exact search is to be found.
+            queries: Sentences by which it is measured how much must be looked at for that; None:
+                the queries about other things that come with the package.
+            settings: How clips are stored; None: those of lists that are there, or by size.
+
+        Returns:
+            What was found.
+
+        Raises:
+            InputError: The index is not saved, faiss is not installed, the model has two stages, or
+                the recall is not reached.
+        """
+        from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
+
+        if self._index is None or self._index.folder is None:
+            raise InputError('the index is not saved; save it before its lists are built')
+        index = self._index
+        corpus = index.parts()
+        with locked(index.folder), self._shown(len(corpus), 'windows') as advance:
+            search = FaissVideoSearch.build(corpus, index.lists_folder, settings, advance=advance)
+            vectors = self.encode_queries(queries or null_queries())
+            tuned = search.tune(vectors, target_recall, self._most_videos)
+        self._refresh()
+        return tuned
 
     def sentences(self, video: str) -> list[TimedSentence]:
         """Return what is said in a video; see :meth:`QueryInferencer.sentences`."""
@@ -243,17 +290,49 @@ class MomentInferencer(QueryInferencer):
     def _refresh(self) -> None:
         """Make the whole index ready for queries."""
         self._last = None
-        corpus, nulls = self._index.corpus(), self._index.null_scores
+        nulls = self._index.null_scores
+        if self._index.has_lists and self._index.videos:
+            self._everything = self._searched(self._open_lists(), nulls)
+            return
+        corpus = self._index.corpus()
         self._everything = None if corpus is None else self._make_ready(corpus, nulls)
 
-    def _make_ready(self, corpus: Corpus, null_scores: list[float] | None) -> Searched:
-        owners = owners_of(self._index.videos.values())
+    def _save(self, folder: str | os.PathLike) -> None:
+        """Save the index, and bring its lists up to date."""
+        index = self._index
+        index.save(folder)
+        if index.has_lists and index.videos:
+            from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
+
+            with locked(index.folder):
+                FaissVideoSearch.build(index.parts(), index.lists_folder)
+            self._refresh()
+
+    def _open_lists(self) -> CorpusIndex:
+        """Make the whole index ready for queries by its inverted lists."""
+        from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
+
+        corpus = self._index.parts()
         self._rank(min(self._most_videos, len(corpus)))
-        ready = self.model.index_corpus(corpus.to(self._device))
+        videos = FaissVideoSearch.open(corpus, self._index.lists_folder)
+        return self.model.index_parts(corpus, videos)
+
+    def _make_ready(self, corpus: Corpus, null_scores: list[float] | None) -> Searched:
+        self._rank(min(self._most_videos, len(corpus)))
+        return self._searched(self.model.index_corpus(corpus.to(self._device)), null_scores)
+
+    def _searched(
+        self, ready: CorpusIndex | TwoStageIndex, null_scores: list[float] | None
+    ) -> Searched:
+        owners = owners_of(self._index.videos.values())
         # Of two stages the first one ranks all windows.
         first = getattr(ready, 'first', ready)
         language = self.recipe.language
         return Searched(ready, first, owners, self._sentences_of, language, null_scores)
+
+    def _shown(self, total: int, unit: str) -> AbstractContextManager[Callable[[int], object]]:
+        """Show how far a computation is, if ``show_progress``."""
+        return counted(total, unit) if self.show_progress else nullcontext(_ignore)
 
     def _sentences_of(self, videos: Iterable[str]) -> dict[str, list[TimedSentence]]:
         return {video: self._index.sentences(video) for video in videos}
@@ -275,7 +354,8 @@ class MomentInferencer(QueryInferencer):
         windows = {window for name in names for window in self._record(name).windows}
         if self._last is None or self._last[0] != names:
             # How well other queries score depends on what is searched.
-            some = self._index.corpus().select_ids(windows)
+            corpus = self._index.parts() if self._index.has_lists else self._index.corpus()
+            some = corpus.select_ids(windows)
             self._last = names, self._make_ready(some, None)
         return self._last[1]
 

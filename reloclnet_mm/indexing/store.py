@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+import torch
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -25,6 +26,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.indexing.records import FileStamp, Origin, VideoRecord
 from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 from reloclnet_mm.structures.staged_corpus import StagedCorpus
 from reloclnet_mm.utils.fileio import replace_file, write_text, writing
 
@@ -32,6 +34,7 @@ Corpus = EncodedCorpus | StagedCorpus
 
 _FORMAT, _VERSION = 'reloclnet_mm index of videos', 1
 _INDEX, _LOCK, _SEGMENTS, _SENTENCES = 'index.json', '.lock', 'segments', 'sentences.jsonl'
+_LISTS = 'lists'
 # What marks the folder of an index in shards, of reloclnet_mm.cluster.
 CLUSTER_FILE = 'cluster.json'
 # All segments are written anew as one where there are more, or where so much of them is of no use.
@@ -51,6 +54,7 @@ class _Content(Struct):
     next_window: int
     null_scores: list[float] | None
     videos: list[VideoRecord]
+    float16: bool = False
 
 
 @dataclass
@@ -72,6 +76,7 @@ class VideoIndex:
             queries; None: not measured since a video was added or removed.
         next_window: Id of the next window.
         folder: Where it is saved; None: nowhere yet.
+        float16: Whether rows are rounded to float16 when they are saved.
     """
 
     origin: Origin
@@ -79,6 +84,7 @@ class VideoIndex:
     null_scores: list[float] | None = None
     next_window: int = 0
     folder: Path | None = None
+    float16: bool = False
     _generation: str = ''
     _added: dict[str, _Added] = field(default_factory=dict)
     _loaded: dict[str, '_Segment'] = field(default_factory=dict)
@@ -127,13 +133,47 @@ class VideoIndex:
         self.videos[name] = replace(self.videos[name], files=files)
 
     def corpus(self) -> Corpus | None:
-        """Return the windows of all videos; None: there is no video."""
+        """Return the windows of all videos, in memory; None: there is no video."""
         if self._corpus is None:
             parts = [part for _, part in self._live_segments()]
             parts += [added.windows for added in self._added.values()]
             if parts:
-                self._corpus = parts[0] if len(parts) == 1 else type(parts[0]).merge(parts)
+                merged = parts[0] if len(parts) == 1 else type(parts[0]).merge(parts)
+                self._corpus = merged.float() if self.float16 else merged
         return self._corpus
+
+    def parts(self) -> PartedCorpus:
+        """Return the windows of all videos by segment, without reading them.
+
+        Those of videos that are not saved are together in a part without a name.
+
+        Raises:
+            InputError: The model has two stages.
+        """
+        if any(isinstance(x.windows, StagedCorpus) for x in self._loaded.values()):
+            raise InputError(
+                f'{self.folder}: was made by a model of two stages, which inverted lists do not '
+                'serve; index the videos with its first stage alone'
+            )
+        parts = {}
+        for name, windows in self._live_windows().items():
+            corpus = self._loaded[name].windows
+            at = torch.isin(corpus.video_ids, torch.tensor(sorted(windows)))
+            parts[name] = CorpusPart(corpus, at.nonzero().squeeze(1))
+        if self._added:
+            added = [x.windows for x in self._added.values()]
+            parts[''] = CorpusPart.whole(EncodedCorpus.merge(added))
+        return PartedCorpus(parts)
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether there are inverted lists of the saved windows."""
+        return self.folder is not None and (self.lists_folder / 'search.json').is_file()
+
+    @property
+    def lists_folder(self) -> Path:
+        """Folder of the inverted lists."""
+        return self.folder / _LISTS
 
     def sentences(self, name: str) -> list[TimedSentence]:
         """Return what is said in a video.
@@ -196,6 +236,7 @@ class VideoIndex:
                 self.next_window,
                 self.null_scores,
                 list(videos.values()),
+                self.float16,
             )
             write_text(folder / _INDEX, msgspec.json.encode(content).decode() + '\n')
             self._take(folder, token, videos)
@@ -227,6 +268,7 @@ class VideoIndex:
                 null_scores=content.null_scores,
                 next_window=content.next_window,
                 folder=folder,
+                float16=content.float16,
                 _generation=content.generation,
                 _loaded=segments,
             )
@@ -234,13 +276,17 @@ class VideoIndex:
     def _segment(self, name: str) -> Path:
         return self.folder / _SEGMENTS / name
 
-    def _live_segments(self) -> Iterator[tuple[str, Corpus]]:
-        """Yield the saved segments, each with those of its windows that count."""
+    def _live_windows(self) -> dict[str, set[int]]:
+        """Return the ids of the windows that count of each saved segment."""
         live: dict[str, set[int]] = {}
         for record in self.videos.values():
             if record.segment:
                 live.setdefault(record.segment, set()).update(record.windows)
-        for name, windows in live.items():
+        return live
+
+    def _live_segments(self) -> Iterator[tuple[str, Corpus]]:
+        """Yield the saved segments, each with those of its windows that count."""
+        for name, windows in self._live_windows().items():
             corpus = self._loaded[name].windows
             ids = corpus.video_ids.tolist()
             if not windows <= {*ids}:
@@ -268,7 +314,9 @@ class VideoIndex:
             parts += [part for _, part in self._live_segments()]
         texts = {name: self.sentences(name) for name in names}
         target = folder / _SEGMENTS / token
-        type(parts[0]).merge(parts).save(target, model_checksum=self.origin.weights)
+        merged = type(parts[0]).merge(parts)
+        merged = merged.half() if self.float16 else merged
+        merged.save(target, model_checksum=self.origin.weights)
         at = 0
         with replace_file(target / _SENTENCES) as temporary, open(temporary, 'wb') as file:
             for name in names:

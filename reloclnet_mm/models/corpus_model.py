@@ -15,8 +15,10 @@ from reloclnet_mm.models.encoding_model import EncodingModel
 from reloclnet_mm.retrieval.moment_search import MomentFinder
 from reloclnet_mm.retrieval.results import RankingOptions, add_predictions, own_places
 from reloclnet_mm.retrieval.sharding import CorpusIndex
+from reloclnet_mm.retrieval.video_search import VideoSearch
 from reloclnet_mm.structures import EncodedCorpus, MomentDataSample, PackedRows
 from reloclnet_mm.structures.clips import SpanEnd
+from reloclnet_mm.structures.parted_corpus import PartedCorpus
 
 
 class CorpusModel(EncodingModel):
@@ -130,14 +132,29 @@ class CorpusModel(EncodingModel):
             sharded: Whether each process keeps its own videos; then all must call this.
         """
         index = CorpusIndex.build(encoded, self.moment_search, sharded=sharded)
-        if len(index.corpus) < self.ranking.num_videos:
+        self._warn_of_few(len(index.corpus))
+        return index
+
+    def index_parts(self, corpus: PartedCorpus, videos: VideoSearch) -> CorpusIndex:
+        """Make a corpus ready for queries whose rows stay on disk.
+
+        Args:
+            corpus: The videos, which this model encoded.
+            videos: Search for videos in it.
+        """
+        device = next(self.parameters()).device
+        index = CorpusIndex.of_parts(corpus, videos, self.moment_search, device)
+        self._warn_of_few(len(corpus))
+        return index
+
+    def _warn_of_few(self, num_videos: int) -> None:
+        if num_videos < self.ranking.num_videos:
             print_log(
-                f'the corpus has {len(index.corpus)} videos, fewer than test_cfg.num_videos='
+                f'the corpus has {num_videos} videos, fewer than test_cfg.num_videos='
                 f'{self.ranking.num_videos}: all of them are ranked for each query',
                 logger='current',
                 level=logging.WARNING,
             )
-        return index
 
     @torch.no_grad()
     def predict(

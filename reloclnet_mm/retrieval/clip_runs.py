@@ -8,7 +8,7 @@ from reloclnet_mm.structures import RowLayout
 
 
 def begins_of_runs(rows: Tensor, layout: RowLayout, least_cosine: float) -> Tensor:
-    """Find the clips that differ from the first clip of the run before them.
+    """Find the clips that differ from the clip before them, or from the first one of its run.
 
     The clips of a run have a cosine of ``least_cosine`` or more with its first one, so that their
     scores for any query differ from that of the first by √(2 − 2 · least_cosine) at most.

@@ -37,6 +37,8 @@ from reloclnet_mm.structures.parted_corpus import PartedCorpus
 
 # Videos whose clips are float32 in memory at a time while lists are built.
 _VIDEOS_AT_ONCE = 2048
+# Codes are trained on so many clips, or on all.
+_LEAST_TO_TRAIN = 2**14
 # Clips that are found of each stream for a video that is asked for. The more, the more videos are
 # found by all streams, and the fewer must be scored exactly.
 _CLIPS_A_VIDEO = 20
@@ -207,8 +209,15 @@ class FaissVideoSearch(VideoSearch):
             (x.num_clips for name in names for x in info.parts[name].values()), default=0
         )
         self._num_listed = sum(len(self.corpus.parts[name].kept) for name in names)
-        self._unlisted = list(_unlisted(self.corpus, names))
+        self._exact: list[tuple[ExactVideoSearch, Tensor]] | None = None
+        self._names = names
         self._threads = ThreadPoolExecutor(len(self._trained))
+
+    def _unlisted(self) -> list[tuple[ExactVideoSearch, Tensor]]:
+        # Not before a query: a build opens a corpus of which nothing is in lists yet.
+        if self._exact is None:
+            self._exact = list(_unlisted(self.corpus, self._names))
+        return self._exact
 
     def _search(
         self, queries: Mapping[str, Tensor], k: int, effort: Effort
@@ -220,7 +229,7 @@ class FaissVideoSearch(VideoSearch):
         for i, places in enumerate(candidates):
             scores = exact_scores(self.corpus, places, {n: x[i] for n, x in units.items()})
             found.append((scores, places))
-        for exact, first in self._unlisted:
+        for exact, first in self._unlisted():
             scores, places = exact.search(units, k)
             found = [
                 (torch.cat([s, scores[i]]), torch.cat([p, first[places[i]]]))
@@ -387,7 +396,7 @@ def _choose_settings(corpus: PartedCorpus) -> ListSettings:
 
 def _sample(corpus: PartedCorpus, stream: str, settings: ListSettings) -> np.ndarray:
     """Read clips (T, d) to train on, of videos from all over a corpus."""
-    wanted, found = CLIPS_A_LIST * settings.num_lists, []
+    wanted, found = max(CLIPS_A_LIST * settings.num_lists, _LEAST_TO_TRAIN), []
     for places in _shuffled(corpus).split(_VIDEOS_AT_ONCE):
         videos, _ = corpus.take(places.sort().values)
         found += [x for x, _ in _clips(videos, stream, settings.same)]

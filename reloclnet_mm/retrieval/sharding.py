@@ -16,9 +16,11 @@ from mmengine.dist import all_gather, all_gather_object, get_rank
 from torch import Tensor
 
 from reloclnet_mm.retrieval.moment_search import MomentFinder, RankedMoments
+from reloclnet_mm.retrieval.parted_moments import PartedMoments
 from reloclnet_mm.retrieval.results import RankedLists, RankingOptions
 from reloclnet_mm.retrieval.video_search import ExactVideoSearch, VideoSearch
 from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.parted_corpus import PartedCorpus
 
 _QUERIES_AT_ONCE = 2048
 
@@ -111,6 +113,33 @@ class CorpusIndex(Shard):
         moments = None if shard.own is None else moment_search(shard.own)
         videos = None if moments is None else ExactVideoSearch(shard.own)
         return CorpusIndex(**vars(shard), videos=videos, moments=moments)
+
+    @staticmethod
+    def of_parts(
+        corpus: PartedCorpus,
+        videos: VideoSearch,
+        moment_search: Callable[[EncodedCorpus], MomentFinder],
+        device: torch.device,
+    ) -> 'CorpusIndex':
+        """Make videos ready for queries whose rows stay on disk.
+
+        Args:
+            corpus: The videos.
+            videos: Search for videos in it.
+            moment_search: Makes the search for moments in videos that were read.
+            device: Device on which moments are ranked.
+        """
+        places = torch.arange(len(corpus), device=device)
+        return CorpusIndex(
+            corpus=corpus,
+            own=corpus,
+            device=device,
+            places=places,
+            places_here=F.pad(places, (0, 1), value=-1),
+            is_sharded=False,
+            videos=videos,
+            moments=PartedMoments(corpus, moment_search, device),
+        )
 
     @torch.no_grad()
     def rank(
@@ -248,10 +277,14 @@ class CorpusIndex(Shard):
         return best, places, moments, own_moments
 
     def _stream_scores(self, place: int, query: Mapping[str, Tensor]) -> dict[str, float]:
-        rows, _ = self.corpus.layout.rows_of(torch.tensor([place], device=self.corpus.device))
+        at = torch.tensor([place], device=self.corpus.device)
         return {
-            name: float(F.cosine_similarity(x[rows], query[name][None], dim=1).max())
-            for name, x in self.corpus.rows['retrieval'].items()
+            name: float(
+                F.cosine_similarity(
+                    self.corpus.retrieval_rows(at, name)[0], query[name][None].to(at.device), dim=1
+                ).max()
+            )
+            for name in self.corpus.streams
         }
 
     def _rank_own(

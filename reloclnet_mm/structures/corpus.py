@@ -119,6 +119,23 @@ class EncodedCorpus:
         """Round the rows to float16, in which they are kept on disk where there are many."""
         return replace(self, rows=map_rows(self.rows, Tensor.half))
 
+    def float(self) -> 'EncodedCorpus':
+        """Give the rows as float32, in which scores are computed."""
+        return replace(self, rows=map_rows(self.rows, Tensor.float))
+
+    def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
+        """Take the rows by which some videos are scored.
+
+        Args:
+            places: (V,) int64.
+            stream: Name of the stream.
+
+        Returns:
+            Rows (T, d) float32, and of each the index (T,) int64 of its video into ``places``.
+        """
+        rows, owner = self.layout.rows_of(places)
+        return self.rows['retrieval'][stream][rows].float(), owner
+
     def describe(self) -> CorpusInfo:
         """Tell what metrics need to know of the corpus."""
         return CorpusInfo(

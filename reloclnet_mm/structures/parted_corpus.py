@@ -1,6 +1,6 @@
 """A corpus in parts that stay where they are: in files that are mapped into memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -81,6 +81,22 @@ class PartedCorpus:
         numbers = (self.video_ids, self.num_clips, self.seconds_per_clip)
         return CorpusInfo(self.video_names, *(tuple(x.tolist()) for x in numbers))
 
+    def without_rows(self) -> EncodedCorpus:
+        """Keep the videos and the names of the row sets, with rows of width 0."""
+        counts = [
+            part.corpus.layout.rows_of_each[part.kept].tolist() for part in self.parts.values()
+        ]
+        layout = RowLayout.stack(self.num_clips.tolist(), [x for part in counts for x in part])
+        empty = torch.zeros(layout.num_rows, 0)
+        return EncodedCorpus(
+            video_names=self.video_names,
+            video_ids=self.video_ids,
+            seconds_per_clip=self.seconds_per_clip,
+            positions=torch.arange(len(self)),
+            layout=layout,
+            rows=map_rows(self._corpora[0].rows, lambda x: empty),
+        )
+
     def place_of(self, video_id: int) -> int:
         """Find the place of a video in the corpus.
 
@@ -104,11 +120,6 @@ class PartedCorpus:
         known, places = self._sorted_ids
         at = torch.searchsorted(known, video_ids).clamp(max=len(known) - 1)
         return torch.where(known[at] == video_ids, places[at], -1)
-
-    def offsets(self) -> dict[str, int]:
-        """Find the place of the first video of each part."""
-        counts = [len(part.kept) for part in self.parts.values()]
-        return {name: sum(counts[:i]) for i, name in enumerate(self.parts)}
 
     def take(self, places: Tensor) -> tuple[EncodedCorpus, Tensor]:
         """Read some videos into memory, in float32, sorted by length.
@@ -148,16 +159,16 @@ class PartedCorpus:
             rows=map_rows(shapes, lambda x: parts[id(x)][to_layout]),
         ), at
 
-    def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
-        """Read the rows by which some videos are scored.
+    def select_ids(self, video_ids: Collection[int]) -> EncodedCorpus:
+        """Read the videos of some ids into memory; see :meth:`take`.
 
         Args:
-            places: (V,) int64, ascending.
-            stream: Name of the stream.
-
-        Returns:
-            Rows (T, d) float32, and of each the index (T,) int64 of its video into ``places``.
+            video_ids: Ids of videos that the corpus has.
         """
+        return self.take(self.places_of(torch.tensor(sorted(video_ids))))[0]
+
+    def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
+        """Read the rows by which some videos are scored; see :class:`EncodedCorpus`."""
         rows, owner = [], []
         for group in self._by_part(places):
             rows.append(self._rows(group, 'retrieval', stream))

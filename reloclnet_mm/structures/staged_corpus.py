@@ -45,6 +45,14 @@ class StagedCorpus:
         """Copy the rows to another device."""
         return StagedCorpus(self.first.to(device), self.second.to(device))
 
+    def half(self) -> 'StagedCorpus':
+        """Round the rows to float16; see :meth:`EncodedCorpus.half`."""
+        return StagedCorpus(self.first.half(), self.second.half())
+
+    def float(self) -> 'StagedCorpus':
+        """Give the rows as float32."""
+        return StagedCorpus(self.first.float(), self.second.float())
+
     def select_ids(self, video_ids: Collection[int]) -> 'StagedCorpus':
         """Take the videos of some ids; see :meth:`EncodedCorpus.select_ids`."""
         return StagedCorpus(self.first.select_ids(video_ids), self.second.select_ids(video_ids))

@@ -1,0 +1,113 @@
+"""Corpora in parts, beside the same videos in one."""
+
+import pytest
+import torch
+
+from reloclnet_mm.structures import EncodedCorpus, RowLayout
+from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
+
+LENGTHS = ([2, 3, 3, 5], [1, 4], [3, 3, 6])
+
+
+def part_of(lengths, first_id, dtype, generator):
+    ids = torch.arange(first_id, first_id + len(lengths))
+    rows = dict(
+        video=torch.randn(sum(lengths), 4, generator=generator).to(dtype),
+        subtitle=torch.randn(sum(lengths), 4, generator=generator).to(dtype),
+    )
+    own = dict(video=rows['video'], subtitle=-rows['subtitle'])
+    return EncodedCorpus(
+        video_names=tuple(f'v{i}' for i in ids.tolist()),
+        video_ids=ids,
+        seconds_per_clip=1.0 + ids.double(),
+        positions=ids,
+        layout=RowLayout.stack(lengths, lengths),
+        rows=dict(retrieval=rows, localization=own),
+    )
+
+
+@pytest.fixture(params=[torch.float32, torch.float16], ids=['float32', 'float16'])
+def corpora(request):
+    """The parts as they are, of the second one without its first video, and all in one."""
+    generator = torch.Generator().manual_seed(0)
+    firsts = (40, 20, 60)
+    parts = [part_of(x, i, request.param, generator) for x, i in zip(LENGTHS, firsts, strict=True)]
+    kept = [torch.arange(4), torch.tensor([1]), torch.arange(3)]
+    parted = PartedCorpus(
+        {f'p{i}': CorpusPart(*x) for i, x in enumerate(zip(parts, kept, strict=True))}
+    )
+    whole = EncodedCorpus.merge([parts[0].float(), parts[1].select([1]).float(), parts[2].float()])
+    return parted, whole
+
+
+def test_it_names_the_videos_that_count(corpora):
+    parted, whole = corpora
+    assert len(parted) == 8
+    assert parted.video_ids.tolist() == [40, 41, 42, 43, 21, 60, 61, 62]
+    assert parted.video_names == tuple(f'v{i}' for i in parted.video_ids.tolist())
+    assert parted.num_clips.tolist() == [2, 3, 3, 5, 4, 3, 3, 6]
+    assert parted.seconds_per_clip.tolist() == [1 + i for i in parted.video_ids.tolist()]
+    assert sorted(parted.describe().video_ids) == sorted(whole.describe().video_ids)
+
+
+def test_places_are_those_of_the_ids(corpora):
+    parted, _ = corpora
+    assert parted.places_of(torch.tensor([[21, 20], [62, 99]])).tolist() == [[4, -1], [7, -1]]
+    assert parted.place_of(43) == 3
+    with pytest.raises(KeyError):
+        parted.place_of(20)
+
+
+@pytest.mark.parametrize('places', [[0], [7, 0, 4], [5, 4, 3, 2, 1], list(range(8))])
+def test_videos_are_read_as_they_are_and_sorted_by_length(corpora, places):
+    parted, whole = corpora
+    taken, at = parted.take(torch.tensor(places))
+    assert torch.equal(taken.video_ids, parted.video_ids[torch.tensor(places)[at]])
+    assert taken.layout.lengths.tolist() == sorted(taken.layout.lengths.tolist())
+    for here, video in enumerate(taken.video_ids.tolist()):
+        there = whole.place_of(video)
+        assert taken.video_names[here] == whole.video_names[there]
+        assert taken.seconds_per_clip[here] == whole.seconds_per_clip[there]
+        for use, streams in whole.rows.items():
+            for name, rows in streams.items():
+                found = taken.rows[use][name][taken.layout.rows_of(torch.tensor([here]))[0]]
+                expected = rows[whole.layout.rows_of(torch.tensor([there]))[0]]
+                assert found.dtype == torch.float32
+                assert torch.equal(found, expected)
+
+
+def test_rows_to_score_by_are_those_of_the_videos(corpora):
+    parted, whole = corpora
+    places = torch.tensor([1, 4, 7])
+    rows, owner = parted.retrieval_rows(places, 'subtitle')
+    there = torch.tensor([whole.place_of(x) for x in parted.video_ids[places].tolist()])
+    expected, expected_owner = whole.retrieval_rows(there, 'subtitle')
+    assert torch.equal(owner, expected_owner)
+    assert torch.equal(rows, expected)
+
+
+def test_videos_are_selected_by_id(corpora):
+    parted, whole = corpora
+    found, expected = (x.select_ids({62, 21, 40}) for x in (parted, whole))
+    assert found.video_names == expected.video_names
+    assert all(
+        torch.equal(found.rows[use][name], rows)
+        for use, streams in expected.rows.items()
+        for name, rows in streams.items()
+    )
+
+
+def test_rows_that_are_shared_stay_shared():
+    rows = dict(video=torch.ones(3, 2))
+    corpus = part_of([3], 0, torch.float32, torch.Generator())
+    corpus = EncodedCorpus(**{**vars(corpus), 'rows': dict(retrieval=rows, localization=rows)})
+    taken, _ = PartedCorpus({'p': CorpusPart.whole(corpus)}).take(torch.tensor([0]))
+    assert taken.rows['retrieval']['video'] is taken.rows['localization']['video']
+
+
+def test_without_rows_it_is_small_and_names_the_same_videos(corpora):
+    parted, _ = corpora
+    described = parted.without_rows()
+    assert described.video_names == parted.video_names
+    assert described.layout.lengths.tolist() == parted.num_clips.tolist()
+    assert {x.shape for x in described.rows['retrieval'].values()} == {(29, 0)}
