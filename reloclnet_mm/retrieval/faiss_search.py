@@ -42,7 +42,7 @@ _LEAST_TO_TRAIN = 2**14
 # Clips that are found of each stream for a video that is asked for. The more, the more videos are
 # found by all streams, and the fewer must be scored exactly.
 _CLIPS_A_VIDEO = 20
-_EFFORTS = tuple(map(Effort, (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)))
+_LISTS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _CANDIDATES = (1.25, 1.5, 2.0, 3.0, 4.0, 8.0)
 
 
@@ -176,22 +176,20 @@ class FaissVideoSearch(VideoSearch):
         """
         num_videos = min(num_videos, len(self.corpus))
         _, expected = search_exactly(self.corpus, queries, num_videos)
-        chosen = None
+        trials = []
         for candidates in _CANDIDATES:
-            for lists in _EFFORTS:
-                if lists.num_lists >= 2 * self.info.settings.num_lists:
+            for lists in sorted({min(x, self.info.settings.num_lists) for x in _LISTS}):
+                trials.append(self._try(queries, expected, Effort(lists, candidates)))
+                if trials[-1].recall >= target_recall:
                     break
-                trial = self._try(
-                    queries, expected, Effort(lists.num_lists, candidates), target_recall
-                )
-                if trial.recall >= target_recall:
-                    chosen = min(chosen or trial, trial, key=lambda x: x.seconds)
-                    break
-        if chosen is None:
+        reached = [trial for trial in trials if trial.recall >= target_recall]
+        if not reached:
             raise InputError(
                 f'{self.folder}: no effort finds {target_recall:.1%} of the videos of exact lists; '
-                f'{trial.recall:.1%} was the most; ask for less, or build lists with a finer code'
+                f'{max(x.recall for x in trials):.1%} was the most; ask for less, or build lists '
+                'with a finer code'
             )
+        chosen = min(reached, key=lambda trial: trial.seconds)
         tuned = Tuned(target_recall, chosen.recall, len(expected), num_videos)
         info = replace(self.info, effort=chosen.effort, tuned=tuned)
         write_info(self.folder, info)
@@ -266,9 +264,7 @@ class FaissVideoSearch(VideoSearch):
         )
         return _Found(torch.from_numpy(scores), self.corpus.places_of(torch.from_numpy(ids)))
 
-    def _try(
-        self, queries: Mapping[str, Tensor], expected: Tensor, effort: Effort, target: float
-    ) -> '_Trial':
+    def _try(self, queries: Mapping[str, Tensor], expected: Tensor, effort: Effort) -> '_Trial':
         begin = time.perf_counter()
         parts = [
             self._search({n: x[i : i + 1] for n, x in queries.items()}, expected.shape[1], effort)
