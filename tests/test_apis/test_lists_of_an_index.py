@@ -108,7 +108,7 @@ def test_damaged_lists_are_told_and_removing_them_helps(indexed):
     build(inferencer)
     for path in (folder / 'index/lists').glob('trained-*'):
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match='remove the folder .*lists and build'):
+    with pytest.raises(InputError, match=r'remove the folder .*lists and build'):
         reopened(inferencer, folder)
     for path in (folder / 'index/lists').iterdir():
         path.unlink()
