@@ -26,6 +26,7 @@ from reloclnet_mm.errors import InputError
 from reloclnet_mm.extraction.subtitles import TimedSentence
 from reloclnet_mm.indexing.records import FileStamp, Origin, VideoRecord
 from reloclnet_mm.structures import EncodedCorpus
+from reloclnet_mm.structures.corpus import SavedRows
 from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 from reloclnet_mm.structures.staged_corpus import StagedCorpus
 from reloclnet_mm.utils.fileio import replace_file, write_text, writing
@@ -159,7 +160,7 @@ class VideoIndex:
         for name, windows in self._live_windows().items():
             corpus = self._loaded[name].windows
             at = torch.isin(corpus.video_ids, torch.tensor(sorted(windows)))
-            parts[name] = CorpusPart(corpus, at.nonzero().squeeze(1))
+            parts[name] = CorpusPart(corpus, at.nonzero().squeeze(1), self._loaded[name].saved)
         if self._added:
             added = [x.windows for x in self._added.values()]
             parts[''] = CorpusPart.whole(EncodedCorpus.merge(added))
@@ -349,13 +350,15 @@ class _Segment:
 
     windows: Corpus
     sentences: BinaryIO
+    saved: SavedRows | None
 
     @staticmethod
     def open(folder: Path, weights: str) -> '_Segment':
         kind = StagedCorpus if (folder / 'first').is_dir() else EncodedCorpus
         windows = kind.load(folder, model_checksum=weights)
         try:
-            return _Segment(windows, open(folder / _SENTENCES, 'rb'))
+            saved = SavedRows.open(folder) if isinstance(windows, EncodedCorpus) else None
+            return _Segment(windows, open(folder / _SENTENCES, 'rb'), saved)
         except OSError as error:
             raise _damaged(folder / _SENTENCES, f'a file that cannot be read ({error})') from error
 

@@ -24,7 +24,6 @@ from reloclnet_mm.retrieval.moment_search import MomentSearch
 from reloclnet_mm.retrieval.results import RankingOptions
 from reloclnet_mm.retrieval.sharding import CorpusIndex
 from reloclnet_mm.retrieval.video_search import VideoSearch
-from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 from reloclnet_mm.utils.fileio import read_text
 from reloclnet_mm.utils.progress import counted, progress
@@ -97,7 +96,7 @@ def open_parts(folder: Path, count: int | None = None) -> PartedCorpus:
     paths = sorted((folder / 'parts').glob('*'))[:count]
     if not paths:
         raise InputError(f'{folder}: holds no drawn corpus; draw one first')
-    return PartedCorpus({x.name: CorpusPart.whole(EncodedCorpus.load(x)) for x in paths})
+    return PartedCorpus({x.name: CorpusPart.load(x) for x in paths})
 
 
 def build_lists(folder: Path) -> dict[str, Any]:

@@ -42,8 +42,8 @@ _LEAST_TO_TRAIN = 2**14
 # Clips that are found of each stream for a video that is asked for. The more, the more videos are
 # found by all streams, and the fewer must be scored exactly.
 _CLIPS_A_VIDEO = 20
-_LISTS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_CANDIDATES = (1.25, 1.5, 2.0, 3.0, 4.0, 8.0)
+_LISTS = (8, 16, 32, 64, 128, 256, 512, 1024)
+_CANDIDATES = (1.5, 2.0, 4.0, 8.0)
 
 
 class FaissVideoSearch(VideoSearch):
@@ -200,11 +200,12 @@ class FaissVideoSearch(VideoSearch):
         self.info = info
         names = [name for name in info.parts if name in self.corpus.parts]
         self._lists = {
-            stream: [MappedLists(self.folder / info.parts[name][stream].name) for name in names]
+            stream: MappedLists([self.folder / info.parts[name][stream].name for name in names])
             for stream in self._trained
+            if names
         }
         self._most_clips = max(
-            (x.num_clips for name in names for x in info.parts[name].values()), default=0
+            sum(info.parts[name][stream].num_clips for name in names) for stream in self._trained
         )
         self._num_listed = sum(len(self.corpus.parts[name].kept) for name in names)
         self._exact: list[tuple[ExactVideoSearch, Tensor]] | None = None

@@ -8,7 +8,7 @@ is replaced in one step, names those that count.
 
 import errno
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -239,32 +239,27 @@ class TrainedLists:
         )
 
     def find(
-        self, units: np.ndarray, num_clips: int, num_lists: int, parts: Iterable['MappedLists']
+        self, units: np.ndarray, num_clips: int, num_lists: int, lists: 'MappedLists'
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find clips that are similar to queries.
 
         Args:
             units: (Q, d) float32, unit vectors.
-            num_clips: Most clips of each part.
+            num_clips: M, most clips.
             num_lists: Lists to look into.
-            parts: The lists of each part.
+            lists: Those of all parts.
 
         Returns:
-            Similarities (Q, parts · num_clips), as the codes give them, and the video ids of the
-            clips, −1 where there are no more.
+            Similarities (Q, M), as the codes give them, and the video ids of the clips, −1 where
+            there are no more.
         """
         units, num_lists = self._rotated(units), min(num_lists, self._ivf.nlist)
         effort = faiss.SearchParametersHNSW(efSearch=max(_LEAST_EFFORT, 2 * num_lists))
         similarity, chosen = self._graph.search(units, num_lists, params=effort)
-        found = []
-        # One index looks into the lists of one part after another.
         with self._lock:
             self._ivf.nprobe = num_lists
-            for part in parts:
-                self._ivf.replace_invlists(part.lists, False)
-                found.append(self._ivf.search_preassigned(units, num_clips, chosen, similarity))
-        scores, video_ids = zip(*found, strict=True)
-        return np.concatenate(scores, 1), np.concatenate(video_ids, 1)
+            self._ivf.replace_invlists(lists.joined, False)
+            return self._ivf.search_preassigned(units, num_clips, chosen, similarity)
 
     def _rotated(self, clips: np.ndarray) -> np.ndarray:
         rotation = _rotation_of(self._index)
@@ -272,20 +267,31 @@ class TrainedLists:
 
 
 class MappedLists:
-    """The lists of a part of a corpus, mapped into memory.
+    """The lists of all parts of a corpus, mapped into memory, as if they were those of one.
 
     Args:
-        path: File that :meth:`TrainedLists.write_lists` wrote.
+        paths: Files that :meth:`TrainedLists.write_lists` wrote, one or more.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: One cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self.lists = faiss.read_InvertedLists(faiss.FileIOReader(str(path)), faiss.IO_FLAG_MMAP)
-        except RuntimeError as error:
-            raise damaged(path, f'what faiss cannot read ({_reason(error)})') from error
+    def __init__(self, paths: Sequence[Path]) -> None:
+        # The joined lists point to these.
+        self._parts = [_map_lists(path) for path in paths]
+        self._pointers = faiss.InvertedListsPtrVector()
+        for part in self._parts:
+            self._pointers.push_back(part)
+        self.joined = self._parts[0]
+        if len(paths) > 1:
+            self.joined = faiss.HStackInvertedLists(len(paths), self._pointers.data())
+
+
+def _map_lists(path: Path) -> 'faiss.InvertedLists':
+    try:
+        return faiss.read_InvertedLists(faiss.FileIOReader(str(path)), faiss.IO_FLAG_MMAP)
+    except RuntimeError as error:
+        raise damaged(path, f'what faiss cannot read ({_reason(error)})') from error
 
 
 def begin_info(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.structures.packed_rows import Block, RowLayout
+from reloclnet_mm.structures.row_files import RowFile
 from reloclnet_mm.utils.fileio import replace_file, write_json
 
 RowSets = Mapping[str, Mapping[str, Tensor]]
@@ -255,6 +256,30 @@ class EncodedCorpus:
         except (OSError, SafetensorError) as e:
             raise _damaged(path, f'a file that cannot be read ({e})') from e
         return _from_index(path, index, tensors)
+
+
+@dataclass(frozen=True)
+class SavedRows:
+    """The rows of a saved corpus, to read a few of them.
+
+    Attributes:
+        file: The file that holds them.
+        keys: What rows are for, to stream name, to the key in the file.
+    """
+
+    file: RowFile
+    keys: Mapping[str, Mapping[str, str]]
+
+    @staticmethod
+    def open(folder: str | Path) -> 'SavedRows':
+        """Open the rows of a folder that :meth:`EncodedCorpus.save` wrote.
+
+        Raises:
+            InputError: There is no such corpus, or it is damaged.
+        """
+        folder = Path(folder)
+        index = _read_index(folder / _INDEX)
+        return SavedRows(RowFile.open(folder / index['file']), index['rows'])
 
 
 def _checksum_of(path: str | Path) -> str:

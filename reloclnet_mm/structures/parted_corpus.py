@@ -3,30 +3,66 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reloclnet_mm.structures.corpus import CorpusInfo, EncodedCorpus, map_rows
+from reloclnet_mm.structures.corpus import CorpusInfo, EncodedCorpus, SavedRows, map_rows
 from reloclnet_mm.structures.packed_rows import RowLayout
 
 
-class CorpusPart(NamedTuple):
+@dataclass(frozen=True)
+class CorpusPart:
     """A part of a corpus, of which some videos may not count any more.
 
     Attributes:
         corpus: Videos; their rows are float32 or float16.
         kept: (n,) int64, the places in ``corpus`` of those that count, ascending.
+        saved: Where its rows are read from; None: from memory.
     """
 
     corpus: EncodedCorpus
     kept: Tensor
+    saved: SavedRows | None = None
 
     @staticmethod
     def whole(corpus: EncodedCorpus) -> 'CorpusPart':
         """Make a part of which all videos count."""
         return CorpusPart(corpus, torch.arange(len(corpus)))
+
+    @staticmethod
+    def load(folder: str | Path) -> 'CorpusPart':
+        """Open a corpus that was saved; its rows stay on disk.
+
+        Args:
+            folder: Folder that :meth:`EncodedCorpus.save` wrote.
+
+        Raises:
+            InputError: There is no such corpus, or it is damaged.
+        """
+        corpus = EncodedCorpus.load(folder)
+        return CorpusPart(corpus, torch.arange(len(corpus)), SavedRows.open(folder))
+
+    def rows(self, local: Tensor, use: str, stream: str) -> tuple[Tensor, list[int]]:
+        """Read the rows of some videos, one video after another.
+
+        Args:
+            local: (n,) int64, places in ``corpus``.
+            use: What the rows are for.
+            stream: Name of the stream.
+
+        Returns:
+            (T, d) float32 or float16, and the rows of each video.
+        """
+        layout = self.corpus.layout
+        first, counts = (x[local].tolist() for x in (layout.first_rows, layout.rows_of_each))
+        if self.saved is not None:
+            key = self.saved.keys[use][stream]
+            return self.saved.file.read(key, first, counts), counts
+        x = self.corpus.rows[use][stream]
+        return torch.cat([x[i : i + n] for i, n in zip(first, counts, strict=True)]), counts
 
 
 @dataclass(frozen=True)
@@ -52,7 +88,7 @@ class PartedCorpus:
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the streams."""
-        return self._corpora[0].streams
+        return self._parts[0].corpus.streams
 
     @cached_property
     def video_ids(self) -> Tensor:
@@ -94,7 +130,7 @@ class PartedCorpus:
             seconds_per_clip=self.seconds_per_clip,
             positions=torch.arange(len(self)),
             layout=layout,
-            rows=map_rows(self._corpora[0].rows, lambda x: empty),
+            rows=map_rows(self._parts[0].corpus.rows, lambda x: empty),
         )
 
     def place_of(self, video_id: int) -> int:
@@ -131,24 +167,22 @@ class PartedCorpus:
             The videos, and of each its index (V,) int64 into ``places``.
         """
         groups = self._by_part(places)
-        counts = torch.cat([self._corpora[g.part].layout.rows_of_each[g.local] for g in groups])
-        lengths = torch.cat([self._corpora[g.part].layout.lengths[g.local] for g in groups])
-        asked = torch.cat([group.asked for group in groups])
-        order = torch.stack([counts, lengths]).T.unique(dim=0, return_inverse=True)[1]
-        order = order.argsort(stable=True)
-        first = counts.cumsum(0) - counts
-        layout = RowLayout.stack(lengths[order].tolist(), counts[order].tolist())
-        # Rows in the order of the parts, in which they are read, to that of the layout.
-        to_layout = torch.arange(layout.num_rows) + (
-            first[order] - layout.first_rows
-        ).repeat_interleave(counts[order])
-        shapes = self._corpora[0].rows
-        parts = {
-            id(x): torch.cat([self._rows(group, use, name) for group in groups])
+        counts, lengths = torch.empty_like(places), torch.empty_like(places)
+        for group in groups:
+            layout = self._parts[group.part].corpus.layout
+            counts[group.asked] = layout.rows_of_each[group.local]
+            lengths[group.asked] = layout.lengths[group.local]
+        key = torch.stack([counts, lengths], 1).tolist()
+        at = torch.tensor(sorted(range(len(places)), key=key.__getitem__), dtype=torch.long)
+        layout = RowLayout.stack(lengths[at].tolist(), counts[at].tolist())
+        starts = torch.empty_like(places)
+        starts[at] = layout.first_rows
+        shapes = self._parts[0].corpus.rows
+        read = {
+            id(x): self._rows(groups, use, name, starts, layout.num_rows)
             for use, streams in shapes.items()
             for name, x in streams.items()
         }
-        at = asked[order]
         chosen = places[at]
         return EncodedCorpus(
             video_names=tuple(self._name_of(place) for place in chosen.tolist()),
@@ -156,7 +190,7 @@ class PartedCorpus:
             seconds_per_clip=self.seconds_per_clip[chosen],
             positions=chosen,
             layout=layout,
-            rows=map_rows(shapes, lambda x: parts[id(x)][to_layout]),
+            rows=map_rows(shapes, lambda x: read[id(x)]),
         ), at
 
     def select_ids(self, video_ids: Collection[int]) -> EncodedCorpus:
@@ -169,16 +203,17 @@ class PartedCorpus:
 
     def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
         """Read the rows by which some videos are scored; see :class:`EncodedCorpus`."""
-        rows, owner = [], []
-        for group in self._by_part(places):
-            rows.append(self._rows(group, 'retrieval', stream))
-            counts = self._corpora[group.part].layout.rows_of_each[group.local]
-            owner.append(group.asked.repeat_interleave(counts))
-        return torch.cat(rows), torch.cat(owner)
+        groups, counts = self._by_part(places), torch.empty_like(places)
+        for group in groups:
+            layout = self._parts[group.part].corpus.layout
+            counts[group.asked] = layout.rows_of_each[group.local]
+        starts = counts.cumsum(0) - counts
+        rows = self._rows(groups, 'retrieval', stream, starts, int(counts.sum()))
+        return rows, torch.arange(len(places)).repeat_interleave(counts)
 
     @cached_property
-    def _corpora(self) -> Sequence[EncodedCorpus]:
-        return [part.corpus for part in self.parts.values()]
+    def _parts(self) -> Sequence[CorpusPart]:
+        return list(self.parts.values())
 
     @cached_property
     def _sorted_ids(self) -> tuple[Tensor, Tensor]:
@@ -204,18 +239,22 @@ class PartedCorpus:
             found.append(_Group(number, self._locals[places[asked]], asked))
         return found
 
-    def _rows(self, group: '_Group', use: str, name: str) -> Tensor:
-        corpus = self._corpora[group.part]
-        x, layout = corpus.rows[use][name], corpus.layout
-        first = layout.first_rows[group.local]
-        last = first + layout.rows_of_each[group.local]
-        # Whole videos at a time: a third faster than their rows by number.
-        pieces = [x[i:j] for i, j in zip(first.tolist(), last.tolist(), strict=True)]
-        return torch.cat(pieces).float()
+    def _rows(
+        self, groups: Sequence['_Group'], use: str, stream: str, starts: Tensor, count: int
+    ) -> Tensor:
+        """Rows (count, d) float32 of videos, those of each from its ``starts`` on."""
+        width = self._parts[0].corpus.rows[use][stream].shape[1]
+        rows = torch.empty(count, width)
+        for group in groups:
+            found, counts = self._parts[group.part].rows(group.local, use, stream)
+            targets = starts[group.asked].tolist()
+            for start, part in zip(targets, found.split(counts), strict=True):
+                rows[start : start + len(part)] = part
+        return rows
 
     def _name_of(self, place: int) -> str:
         part = int(torch.searchsorted(self._first_places, place, right=True)) - 1
-        return self._corpora[part].video_names[int(self._locals[place])]
+        return self._parts[part].corpus.video_names[int(self._locals[place])]
 
 
 class _Group(NamedTuple):

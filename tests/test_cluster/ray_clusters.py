@@ -53,7 +53,7 @@ def kill(pid):
     os.kill(pid, signal.SIGKILL)
 
 
-def wait_until(is_true, seconds=60.0):
+def wait_until(is_true, seconds=180.0):
     """Wait for something to become true, and fail where it does not."""
     until = time.monotonic() + seconds
     while not is_true():

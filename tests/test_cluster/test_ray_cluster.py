@@ -93,7 +93,7 @@ def made_here(place, name, source, num_shards):
 
 
 def opened(folder, source, **settings):
-    settings = dict(timeout=5.0, num_cpus=0.1) | settings
+    settings = dict(timeout=30.0, num_cpus=0.1) | settings
     return ClusterInferencer(folder, source.model, source.weights, 'cpu', **settings)
 
 
@@ -233,7 +233,7 @@ def test_a_process_that_is_killed_while_it_indexes_loses_nothing(nodes, place, s
         (worker,) = workers_named(nodes, 'index_shard')
         kill(worker)
         assert len(read_records(shard)) < 40
-        report = adding.result(timeout=60)
+        report = adding.result(timeout=300)
     assert len(report.added) == 40
     assert report.unchanged == []
     found, expected = VideoIndex.load(shard), VideoIndex.load(whole.path_of('shard-0000'))

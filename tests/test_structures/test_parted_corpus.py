@@ -1,8 +1,11 @@
 """Corpora in parts, beside the same videos in one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from reloclnet_mm.errors import InputError
 from reloclnet_mm.structures import EncodedCorpus, RowLayout
 from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 
@@ -26,16 +29,26 @@ def part_of(lengths, first_id, dtype, generator):
     )
 
 
-@pytest.fixture(params=[torch.float32, torch.float16], ids=['float32', 'float16'])
-def corpora(request):
+@pytest.fixture(
+    params=[(torch.float32, False), (torch.float16, False), (torch.float16, True)],
+    ids=['float32', 'float16', 'saved'],
+)
+def corpora(request, tmp_path):
     """The parts as they are, of the second one without its first video, and all in one."""
-    generator = torch.Generator().manual_seed(0)
+    generator, (dtype, saved) = torch.Generator().manual_seed(0), request.param
     firsts = (40, 20, 60)
-    parts = [part_of(x, i, request.param, generator) for x, i in zip(LENGTHS, firsts, strict=True)]
+    parts = [part_of(x, i, dtype, generator) for x, i in zip(LENGTHS, firsts, strict=True)]
     kept = [torch.arange(4), torch.tensor([1]), torch.arange(3)]
     parted = PartedCorpus(
         {f'p{i}': CorpusPart(*x) for i, x in enumerate(zip(parts, kept, strict=True))}
     )
+    if saved:
+        for name, part in parted.parts.items():
+            part.corpus.save(tmp_path / name, model_checksum='x')
+        opened = {name: CorpusPart.load(tmp_path / name) for name in parted.parts}
+        parted = PartedCorpus(
+            {name: replace(opened[name], kept=part.kept) for name, part in parted.parts.items()}
+        )
     whole = EncodedCorpus.merge([parts[0].float(), parts[1].select([1]).float(), parts[2].float()])
     return parted, whole
 
@@ -111,3 +124,13 @@ def test_without_rows_it_is_small_and_names_the_same_videos(corpora):
     assert described.video_names == parted.video_names
     assert described.layout.lengths.tolist() == parted.num_clips.tolist()
     assert {x.shape for x in described.rows['retrieval'].values()} == {(29, 0)}
+
+
+def test_a_file_that_has_become_shorter_is_told(tmp_path):
+    part_of([3], 0, torch.float16, torch.Generator()).save(tmp_path, model_checksum='x')
+    part = CorpusPart.load(tmp_path)
+    (path,) = tmp_path.glob('rows-*')
+    with open(path, 'r+b') as file:
+        file.truncate(path.stat().st_size - 40)
+    with pytest.raises(InputError, match=r'rows-.*: ends within its rows'):
+        part.rows(torch.tensor([0]), 'localization', 'subtitle')
