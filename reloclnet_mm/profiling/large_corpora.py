@@ -127,7 +127,7 @@ def measure(folder: Path, source: CorpusSource, count: int, target_recall: float
 
     Args:
         folder: Where it was drawn, with lists.
-        source: Whose queries are asked: 100 to tune, 200 others to measure.
+        source: Whose queries are asked: 50 to tune, 100 others to measure.
         count: Parts.
         target_recall: Recall to tune to.
     """
@@ -135,8 +135,8 @@ def measure(folder: Path, source: CorpusSource, count: int, target_recall: float
     corpus = open_parts(folder, count)
     search = FaissVideoSearch.open(corpus, folder / 'lists')
     opened = time.perf_counter() - begin
-    tuned = search.tune(source.queries_of_streams(slice(0, 100)), target_recall, _NUM_VIDEOS)
-    queries = source.queries_of_streams(slice(100, 300))
+    tuned = search.tune(source.queries_of_streams(slice(0, 50)), target_recall, _NUM_VIDEOS)
+    queries = source.queries_of_streams(slice(50, 150))
     exact = _Known(*search_exactly(corpus, queries, _NUM_VIDEOS))
     one_by_one = [{n: x[i : i + 1] for n, x in queries.items()} for i in range(len(exact.places))]
     places, video_times = _timed(lambda x: search.search(x, _NUM_VIDEOS)[1], one_by_one)

@@ -4,7 +4,7 @@ Letters of shapes: Q queries, N videos, V candidates, d width, K best videos.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -226,7 +226,8 @@ class FaissVideoSearch(VideoSearch):
         found = []
         candidates = self._candidates(units, k, effort)
         for i, places in enumerate(candidates):
-            scores = exact_scores(self.corpus, places, {n: x[i] for n, x in units.items()})
+            unit = {name: x[i] for name, x in units.items()}
+            scores = exact_scores(self.corpus, places, unit, self._threads.map)
             found.append((scores, places))
         for exact, first in self._unlisted():
             scores, places = exact.search(units, k)
@@ -306,24 +307,30 @@ def recall_of(found: Tensor, expected: Tensor) -> float:
     return float((expected[:, :, None] == found[:, None, :]).any(2).double().mean())
 
 
-def exact_scores(corpus: PartedCorpus, places: Tensor, units: Mapping[str, Tensor]) -> Tensor:
+def exact_scores(
+    corpus: PartedCorpus,
+    places: Tensor,
+    units: Mapping[str, Tensor],
+    each: Callable[..., Iterable[Tensor]] = map,
+) -> Tensor:
     """Score some videos for a query in float32.
 
     Args:
         corpus: The videos.
         places: (V,) int64.
         units: Stream name to (d,), unit vectors.
+        each: Calls a function for each stream, as ``map`` does.
 
     Returns:
         (V,), the mean over streams of the largest cosine over a video's clips.
     """
-    total = torch.zeros(len(places))
-    for stream, unit in units.items():
+
+    def largest(stream: str) -> Tensor:
         rows, owner = corpus.retrieval_rows(places, stream)
-        cosines = (rows @ unit) * inverse_norm(rows)
-        largest = torch.full_like(total, -torch.inf)
-        total += largest.scatter_reduce_(0, owner, cosines, 'amax')
-    return total / len(units)
+        cosines = (rows @ units[stream]) * inverse_norm(rows)
+        return torch.full((len(places),), -torch.inf).scatter_reduce_(0, owner, cosines, 'amax')
+
+    return sum(each(largest, units)) / len(units)
 
 
 def search_exactly(

@@ -43,7 +43,7 @@ class RowFile:
             InputError: It cannot be read.
         """
         try:
-            file = open(path, 'rb')  # noqa: SIM115 – it stays open
+            file = open(path, 'rb')  # noqa: SIM115 (it stays open)
             (size,) = struct.unpack('<Q', file.read(8))
             header = json.loads(file.read(size))
         except (OSError, ValueError, struct.error) as error:
