@@ -1,4 +1,4 @@
-"""A corpus in parts that stay where they are: in files that are mapped into memory."""
+"""A corpus in parts that stay where they are: in files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class PartedCorpus:
 
     @property
     def device(self) -> torch.device:
-        """Device of the rows: the CPU, whose memory files are mapped into."""
+        """Device of what is read: the CPU."""
         return torch.device('cpu')
 
     @property
@@ -119,10 +119,7 @@ class PartedCorpus:
 
     def without_rows(self) -> EncodedCorpus:
         """Keep the videos and the names of the row sets, with rows of width 0."""
-        counts = [
-            part.corpus.layout.rows_of_each[part.kept].tolist() for part in self.parts.values()
-        ]
-        layout = RowLayout.stack(self.num_clips.tolist(), [x for part in counts for x in part])
+        layout = RowLayout.stack(self.num_clips.tolist(), self._num_rows.tolist())
         empty = torch.zeros(layout.num_rows, 0)
         return EncodedCorpus(
             video_names=self.video_names,
@@ -166,15 +163,11 @@ class PartedCorpus:
         Returns:
             The videos, and of each its index (V,) int64 into ``places``.
         """
-        groups = self._by_part(places)
-        counts, lengths = torch.empty_like(places), torch.empty_like(places)
-        for group in groups:
-            layout = self._parts[group.part].corpus.layout
-            counts[group.asked] = layout.rows_of_each[group.local]
-            lengths[group.asked] = layout.lengths[group.local]
-        key = torch.stack([counts, lengths], 1).tolist()
-        at = torch.tensor(sorted(range(len(places)), key=key.__getitem__), dtype=torch.long)
-        layout = RowLayout.stack(lengths[at].tolist(), counts[at].tolist())
+        groups, counts, lengths = self._by_part(places), self._num_rows, self.num_clips
+        # By rows, then by clips.
+        sizes = torch.stack([counts, lengths], 1)[places].tolist()
+        at = places.new_tensor(sorted(range(len(places)), key=sizes.__getitem__))
+        layout = RowLayout.stack(lengths[places[at]].tolist(), counts[places[at]].tolist())
         starts = torch.empty_like(places)
         starts[at] = layout.first_rows
         shapes = self._parts[0].corpus.rows
@@ -203,17 +196,20 @@ class PartedCorpus:
 
     def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
         """Read the rows by which some videos are scored; see :class:`EncodedCorpus`."""
-        groups, counts = self._by_part(places), torch.empty_like(places)
-        for group in groups:
-            layout = self._parts[group.part].corpus.layout
-            counts[group.asked] = layout.rows_of_each[group.local]
-        starts = counts.cumsum(0) - counts
-        rows = self._rows(groups, 'retrieval', stream, starts, int(counts.sum()))
+        counts = self._num_rows[places]
+        starts, count = counts.cumsum(0) - counts, int(counts.sum())
+        rows = self._rows(self._by_part(places), 'retrieval', stream, starts, count)
         return rows, torch.arange(len(places)).repeat_interleave(counts)
 
     @cached_property
     def _parts(self) -> Sequence[CorpusPart]:
         return list(self.parts.values())
+
+    @cached_property
+    def _num_rows(self) -> Tensor:
+        """(N,) int64, the rows of each video."""
+        parts = self.parts.values()
+        return torch.cat([part.corpus.layout.rows_of_each[part.kept] for part in parts])
 
     @cached_property
     def _sorted_ids(self) -> tuple[Tensor, Tensor]:

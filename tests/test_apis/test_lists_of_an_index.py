@@ -7,9 +7,14 @@ from tool_processes import run_here
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.indexing.store import VideoIndex
 
-pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+faiss = pytest.importorskip(
+    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
+)
 
 from reloclnet_mm.retrieval.inverted_lists import ListSettings
+
+# It has threads of its own, which would wait for those of other tests.
+faiss.omp_set_num_threads(1)
 
 QUERIES = [*SENTENCES, 'a dog and a cat']
 

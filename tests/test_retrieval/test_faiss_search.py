@@ -20,7 +20,9 @@ from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 
-pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+faiss = pytest.importorskip(
+    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
+)
 
 from reloclnet_mm.retrieval.faiss_search import (
     FaissVideoSearch,
@@ -29,6 +31,9 @@ from reloclnet_mm.retrieval.faiss_search import (
     search_exactly,
 )
 from reloclnet_mm.retrieval.inverted_lists import Effort, ListSettings
+
+# It has threads of its own, which would wait for those of other tests.
+faiss.omp_set_num_threads(1)
 
 BOTH = ('video', 'subtitle')
 # All lists are looked into and all videos found are scored: nothing is left out.

@@ -9,7 +9,11 @@ from tool_processes import run_here
 
 from reloclnet_mm.profiling.drawn_corpora import CorpusSource
 
-pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+faiss = pytest.importorskip(
+    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
+)
+# It has threads of its own, which would wait for those of other tests.
+faiss.omp_set_num_threads(1)
 
 WIDTH = 16
 
