@@ -7,9 +7,9 @@ from tool_processes import run_here
 from reloclnet_mm.errors import InputError
 from reloclnet_mm.indexing.store import VideoIndex
 
-faiss = pytest.importorskip(
-    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
-)
+pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+
+import faiss
 
 from reloclnet_mm.retrieval.inverted_lists import ListSettings
 

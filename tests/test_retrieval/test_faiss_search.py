@@ -20,9 +20,9 @@ from reloclnet_mm.retrieval.video_search import ExactVideoSearch
 from reloclnet_mm.structures import EncodedCorpus
 from reloclnet_mm.structures.parted_corpus import CorpusPart, PartedCorpus
 
-faiss = pytest.importorskip(
-    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
-)
+pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+
+import faiss
 
 from reloclnet_mm.retrieval.faiss_search import (
     FaissVideoSearch,

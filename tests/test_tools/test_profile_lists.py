@@ -9,9 +9,10 @@ from tool_processes import run_here
 
 from reloclnet_mm.profiling.drawn_corpora import CorpusSource
 
-faiss = pytest.importorskip(
-    'faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"'
-)
+pytest.importorskip('faiss', reason='faiss is not installed: pip install "reloclnet_mm[index]"')
+
+import faiss
+
 # It has threads of its own, which would wait for those of other tests.
 faiss.omp_set_num_threads(1)
 
