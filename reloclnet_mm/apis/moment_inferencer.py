@@ -250,9 +250,9 @@ class MomentInferencer(QueryInferencer):
         """
         from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
 
-        if self._index is None or self._index.folder is None:
-            raise InputError('the index is not saved; save it before its lists are built')
         index = self._index
+        if index is None or index.folder is None or index.has_changes:
+            raise InputError('the index is not saved; save it before its lists are built')
         corpus = index.parts()
         with locked(index.folder), self._shown(len(corpus), 'windows') as advance:
             search = FaissVideoSearch.build(corpus, index.lists_folder, settings, advance=advance)

@@ -167,6 +167,11 @@ class VideoIndex:
         return PartedCorpus(parts)
 
     @property
+    def has_changes(self) -> bool:
+        """Whether there are videos that are not saved."""
+        return bool(self._added)
+
+    @property
     def has_lists(self) -> bool:
         """Whether there are inverted lists of the saved windows."""
         return self.folder is not None and (self.lists_folder / 'search.json').is_file()

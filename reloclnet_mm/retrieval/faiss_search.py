@@ -207,7 +207,7 @@ class FaissVideoSearch(VideoSearch):
         self._most_clips = max(
             sum(info.parts[name][stream].num_clips for name in names) for stream in self._trained
         )
-        self._num_listed = sum(len(self.corpus.parts[name].kept) for name in names)
+        self._listed_places = self.corpus.places_in(names)
         self._exact: list[tuple[ExactVideoSearch, Tensor]] | None = None
         self._names = names
         self._threads = ThreadPoolExecutor(len(self._trained))
@@ -246,7 +246,7 @@ class FaissVideoSearch(VideoSearch):
             return [torch.zeros(0, dtype=torch.long)] * count
         wanted = round(k * effort.num_candidates)
         num_clips, num_lists = _CLIPS_A_VIDEO * k, effort.num_lists
-        least = min(k, self._num_listed)
+        least = min(k, len(self._listed_places))
         while True:
             find = partial(self._find, units, min(num_clips, self._most_clips), num_lists)
             streams = list(self._threads.map(find, self._trained))
@@ -255,6 +255,9 @@ class FaissVideoSearch(VideoSearch):
             ]
             if min(map(len, found)) >= least:
                 return found
+            if num_lists >= self.info.settings.num_lists and num_clips >= self._most_clips:
+                # The graph does not lead to all lists, as where centroids are equal.
+                return [self._listed_places] * count
             # Lists hold too few videos, or one of many similar clips hides the others.
             num_clips, num_lists = 4 * num_clips, 4 * num_lists
 
@@ -351,10 +354,8 @@ def _unlisted(
     corpus: PartedCorpus, listed: Collection[str]
 ) -> Iterator[tuple[ExactVideoSearch, Tensor]]:
     """Yield a search of each part that has no lists, and the places (n,) of its videos."""
-    first = 0
-    for name, part in corpus.parts.items():
-        places = torch.arange(first, first + len(part.kept))
-        first += len(part.kept)
+    for name in corpus.parts:
+        places = corpus.places_in([name])
         if name not in listed and len(places):
             videos, order = corpus.take(places)
             yield ExactVideoSearch(videos), places[order]

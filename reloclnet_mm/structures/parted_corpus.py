@@ -154,6 +154,16 @@ class PartedCorpus:
         at = torch.searchsorted(known, video_ids).clamp(max=len(known) - 1)
         return torch.where(known[at] == video_ids, places[at], -1)
 
+    def places_in(self, names: Collection[str]) -> Tensor:
+        """List the places (n,) int64 of the videos of some parts, ascending."""
+        first, found = 0, [torch.zeros(0, dtype=torch.long)]
+        for name, part in self.parts.items():
+            last = first + len(part.kept)
+            if name in names:
+                found.append(torch.arange(first, last))
+            first = last
+        return torch.cat(found)
+
     def take(self, places: Tensor) -> tuple[EncodedCorpus, Tensor]:
         """Read some videos into memory, in float32, sorted by length.
 

@@ -105,6 +105,10 @@ def test_an_index_that_is_not_saved_has_no_lists(tmp_path):
     inferencer = tiny_inferencer(tmp_path / 'model')
     with pytest.raises(InputError, match='not saved'):
         inferencer.build_lists()
+    inferencer.add(write_srt(tmp_path / 'a.srt', 3), save_to=tmp_path / 'index')
+    inferencer.add(write_srt(tmp_path / 'b.srt', 3, 1))
+    with pytest.raises(InputError, match='not saved'):
+        inferencer.build_lists()
 
 
 def test_damaged_lists_are_told_and_removing_them_helps(indexed):

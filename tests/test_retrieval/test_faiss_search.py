@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from reloclnet_mm.retrieval.faiss_search import (
     recall_of,
     search_exactly,
 )
-from reloclnet_mm.retrieval.inverted_lists import Effort, ListSettings
+from reloclnet_mm.retrieval.inverted_lists import Effort, ListSettings, TrainedLists
 
 # It has threads of its own, which would wait for those of other tests.
 faiss.omp_set_num_threads(1)
@@ -269,6 +270,18 @@ def test_many_equal_clips_do_not_hide_other_videos(generator, tmp_path):
     _, places = with_effort(search, Effort(1, 1.0)).search(queries, 30)
     assert len({*places[0].tolist()}) == 30
     assert ids_of(parted, places[0])[0] == whole.video_ids[-1]
+
+
+def test_lists_that_the_graph_does_not_lead_to_do_not_keep_it_waiting(
+    generator, tmp_path, monkeypatch
+):
+    whole, queries, _ = clustered(generator, 3).by_stream(BOTH)
+    parted = in_parts(whole, 2)
+    search = FaissVideoSearch.build(parted, tmp_path, ListSettings(8))
+    nothing = np.full((3, 5), -1)
+    monkeypatch.setattr(TrainedLists, 'find', lambda *args: (np.zeros((3, 5), 'f4'), nothing))
+    expected = ExactVideoSearch(whole).search(queries, 30)
+    assert_same_videos(search.search(queries, 30), parted, expected, whole)
 
 
 def test_settings_follow_from_the_size():
