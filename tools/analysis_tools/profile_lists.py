@@ -63,12 +63,17 @@ def draw_growth(rows: list[dict], path: Path) -> None:
     videos = [row['videos'] for row in rows]
     for name, text in (('video_ms', 'best videos'), ('moment_ms', 'and their moments')):
         times.plot(videos, [row[name]['p50'] for row in rows], 'o-', label=f'{text}, median')
-    times.plot(videos, [row['moment_ms']['p90'] for row in rows], 'o:', label='90th percentile')
-    times.set(xlabel='videos', ylabel='ms a query', xscale='log', yscale='log')
+    times.plot(
+        videos, [row['moment_ms']['p90'] for row in rows], 'o:', label='the same, 90th percentile'
+    )
+    times.set(ylabel='ms a query', ylim=(0, None))
     for name, text in (('row_gb', 'encoded clips'), ('list_gb', 'inverted lists')):
         sizes.plot(videos, [row[name] for row in rows], 'o-', label=text)
-    sizes.set(xlabel='videos', ylabel='GB on disk', xscale='log', yscale='log')
+    sizes.set(ylabel='GB on disk', yscale='log')
     for axes in (times, sizes):
+        axes.set(xlabel='videos', xscale='log')
+        axes.set_xticks(videos, [f'{count:,}' for count in videos])
+        axes.minorticks_off()
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     with replace_file(path) as temporary:
