@@ -146,6 +146,8 @@ def change_shards(args: argparse.Namespace) -> Sequence[VideoRecord]:
     from reloclnet_mm.cluster.folder import ClusterFolder
     from reloclnet_mm.cluster.jobs import ModelSource
 
+    if args.lists or args.float16:
+        raise InputError(f'{args.out}: is an index in shards, without --lists and --float16')
     if args.ray is None and args.videos:
         raise InputError(f'{args.out}: is an index in shards; say --ray ADDRESS to add videos')
     if not args.videos and not ClusterFolder.is_at(args.out):

@@ -220,8 +220,17 @@ class MomentInferencer(QueryInferencer):
         self._save(folder)
 
     def store_float16(self) -> None:
-        """Round encoded windows to float16 when they are saved from now on: half of the bytes."""
-        self._index_to_change().float16 = True
+        """Round encoded windows to float16 when they are saved: half of the bytes.
+
+        Raises:
+            InputError: The index has windows in float32 already.
+        """
+        index = self._index_to_change()
+        if index.videos and not index.float16:
+            raise InputError(
+                f'{index.folder}: keeps windows in float32 already; make a new index for float16'
+            )
+        index.float16 = True
 
     def build_lists(
         self,
@@ -251,10 +260,14 @@ class MomentInferencer(QueryInferencer):
         from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
 
         index = self._index
-        if index is None or index.folder is None or index.has_changes:
-            raise InputError('the index is not saved; save it before its lists are built')
+        if index is None or index.folder is None or index.has_changes or not index.videos:
+            raise InputError(
+                'the index is not saved, or has no video; add videos and save it before its lists '
+                'are built'
+            )
         corpus = index.parts()
         with locked(index.folder), self._shown(len(corpus), 'windows') as advance:
+            index.check_target(index.folder)
             search = FaissVideoSearch.build(corpus, index.lists_folder, settings, advance=advance)
             vectors = self.encode_queries(queries or null_queries())
             tuned = search.tune(vectors, target_recall, self._most_videos)
@@ -299,14 +312,16 @@ class MomentInferencer(QueryInferencer):
 
     def _save(self, folder: str | os.PathLike) -> None:
         """Save the index, and bring its lists up to date."""
+        self._index.save(folder, then=self._update_lists)
+        if self._index.has_lists:
+            self._refresh()
+
+    def _update_lists(self) -> None:
         index = self._index
-        index.save(folder)
         if index.has_lists and index.videos:
             from reloclnet_mm.retrieval.faiss_search import FaissVideoSearch
 
-            with locked(index.folder):
-                FaissVideoSearch.build(index.parts(), index.lists_folder)
-            self._refresh()
+            FaissVideoSearch.build(index.parts(), index.lists_folder)
 
     def _open_lists(self) -> CorpusIndex:
         """Make the whole index ready for queries by its inverted lists."""

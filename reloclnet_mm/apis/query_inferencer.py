@@ -241,6 +241,8 @@ class QueryInferencer(BaseInferencer):
             raise InputError('visualize=True: no out_dir; say into which folder pictures are put')
         drawn = []
         for number, (text, hits) in enumerate(zip(inputs, preds, strict=True)):
+            if not hits:  # no shard that has some of the best windows answered
+                continue
             best = hits[0]
             shown = self.timeline(text, best.video, around=(best.start + best.end) / 2)
             path, record = Path(out_dir, f'{number:04}.png'), self._record(best.video)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from ray.exceptions import RayError
 
 from reloclnet_mm.apis.query_inferencer import QueryInferencer, Ranked
 from reloclnet_mm.cluster.fleet import Fleet
@@ -196,7 +197,7 @@ class ClusterInferencer(QueryInferencer):
         def watch() -> None:
             while not ended.wait(seconds):
                 # Without a node there is nothing to spread; queries tell it.
-                with suppress(InputError):
+                with suppress(InputError, RayError):
                     self.rebalance()
 
         thread = threading.Thread(target=watch, daemon=True)

@@ -1,5 +1,6 @@
 """The processes that answer for the shards: which of them are up, asking them, moving them."""
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -87,7 +88,6 @@ class Fleet:
         self._resources = resources
         # Queries and the watch over the nodes are of different threads.
         self._lock = threading.RLock()
-        self._turn = 0
         self._replicas: dict[str, list[_Replica]] = {shard: [] for shard in folders}
         nodes = resources.nodes()
         for _ in range(replicas):
@@ -133,12 +133,10 @@ class Fleet:
         return _Round(self, calls).run()
 
     def up(self, shard: str) -> list[_Replica]:
-        """List the processes of a shard that can be asked, each time another one first."""
+        """List the processes of a shard that can be asked, in an order by chance."""
         with self._lock:
             found = [x for x in self._replicas[shard] if x.problem is None]
-            self._turn += 1
-            turn = self._turn % max(1, len(found))
-            return found[turn:] + found[:turn]
+            return random.sample(found, len(found))
 
     def nodes(self) -> Counter[str]:
         """Count the processes on each node that is there and large enough."""

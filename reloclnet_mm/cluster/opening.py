@@ -7,9 +7,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+# The first one, for it says what to install where there is no Ray.
+from reloclnet_mm.cluster.ray_session import ray_session  # isort: split
+
 from reloclnet_mm.cluster.cluster_inferencer import ClusterInferencer
 from reloclnet_mm.cluster.folder import ClusterFolder
-from reloclnet_mm.cluster.ray_session import ray_session
 
 
 @contextmanager

@@ -95,6 +95,8 @@ def run_on_ray(
         progress.look()
     if problems:
         raise InputError('; '.join(sorted(problems)))
+    lists = [x for report in reports.values() for x in vars(report).values()]
+    progress.finish(sum(map(len, lists)))
     return reports
 
 
@@ -105,6 +107,11 @@ class _Progress:
         self.counter = counter
         self._advance = advance
         self._shown = 0
+
+    def finish(self, total: int) -> None:
+        """Tell that so many files are done: what jobs said last may still be on its way."""
+        self._advance(max(0, total - self._shown))
+        self._shown = max(total, self._shown)
 
     def look(self) -> None:
         try:

@@ -42,9 +42,10 @@ def ray_session(address: str) -> Iterator[None]:
         settings |= dict(address=address)
     try:
         ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+        (reason, *_) = (*str(error).splitlines(), type(error).__name__)
         raise InputError(
-            f'--ray {address}: cannot connect ({str(error).splitlines()[0]}); start Ray on this '
+            f'--ray {address}: cannot connect ({reason}); start Ray on this '
             'computer with "ray start --head" or "ray start --address HOST:PORT", or say --ray '
             'local'
         ) from error

@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,7 @@ class VideoIndex:
     _added: dict[str, _Added] = field(default_factory=dict)
     _loaded: dict[str, '_Segment'] = field(default_factory=dict)
     _corpus: Corpus | None = None
+    _is_changed: bool = False
 
     @property
     def generation(self) -> str:
@@ -106,6 +107,7 @@ class VideoIndex:
         """
         self.videos[record.name] = record
         self._added[record.name] = _Added(windows, sentences)
+        self._is_changed = True
         self.next_window += len(record.starts)
         self._corpus = self.null_scores = None
 
@@ -122,6 +124,7 @@ class VideoIndex:
             raise unknown_video(name, self.videos)
         del self.videos[name]
         self._added.pop(name, None)
+        self._is_changed = True
         self._corpus = self.null_scores = None
 
     def renew_stamps(self, name: str, files: tuple[FileStamp, ...]) -> None:
@@ -168,8 +171,8 @@ class VideoIndex:
 
     @property
     def has_changes(self) -> bool:
-        """Whether there are videos that are not saved."""
-        return bool(self._added)
+        """Whether videos were added or removed since it was read or saved."""
+        return self._is_changed
 
     @property
     def has_lists(self) -> bool:
@@ -215,11 +218,12 @@ class VideoIndex:
         else:
             _check_new(folder)
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike, then: Callable[[], object] = lambda: None) -> None:
         """Write the index; a reader finds the old one or this one, never a mixture.
 
         Args:
             folder: Folder of the index, that it was read from or a new one.
+            then: Called when it is written, before another process may write.
 
         Raises:
             InputError: The folder cannot be written, holds something else, or another process is
@@ -247,6 +251,7 @@ class VideoIndex:
             write_text(folder / _INDEX, msgspec.json.encode(content).decode() + '\n')
             self._take(folder, token, videos)
             _remove_unused(folder, {record.segment for record in videos.values()})
+            then()
 
     @staticmethod
     def load(folder: str | os.PathLike) -> 'VideoIndex':
@@ -334,7 +339,7 @@ class VideoIndex:
     def _take(self, folder: Path, token: str, videos: dict[str, VideoRecord]) -> None:
         kept = self._loaded if folder == self.folder else {}
         self.folder, self._generation, self.videos = folder, token, videos
-        self._added = {}
+        self._added, self._is_changed = {}, False
         self._loaded = {
             name: kept.get(name) or _Segment.open(self._segment(name), self.origin.weights)
             for name in {record.segment for record in videos.values()}

@@ -28,6 +28,7 @@ from reloclnet_mm.retrieval.inverted_lists import (
     Tuned,
     begin_info,
     read_info,
+    text_of_info,
     write_info,
 )
 from reloclnet_mm.retrieval.similarity import inverse_norm
@@ -42,6 +43,8 @@ _LEAST_TO_TRAIN = 2**14
 # Clips that are found of each stream for a video that is asked for. The more, the more videos are
 # found by all streams, and the fewer must be scored exactly.
 _CLIPS_A_VIDEO = 20
+# Videos without lists that are kept in memory; more are read anew for each search.
+_MOST_KEPT = 20_000
 _LISTS = (8, 16, 32, 64, 128, 256, 512, 1024)
 _CANDIDATES = (1.5, 2.0, 4.0, 8.0)
 
@@ -81,10 +84,18 @@ class FaissVideoSearch(VideoSearch):
         Raises:
             InputError: There are none, they are damaged, or of another kind of corpus.
         """
-        folder = Path(folder)
-        info = read_info(folder, verify=verify)
-        _check_kind(corpus, folder, info)
-        return FaissVideoSearch(corpus, folder, info)
+        folder, before = Path(folder), None
+        while True:
+            try:
+                info = read_info(folder, verify=verify)
+                _check_kind(corpus, folder, info)
+                return FaissVideoSearch(corpus, folder, info)
+            except InputError:
+                # A writer may have put other lists in their place, and removed these.
+                now = text_of_info(folder)
+                if now in (None, before):
+                    raise
+                before = now
 
     @staticmethod
     def build(
@@ -172,28 +183,32 @@ class FaissVideoSearch(VideoSearch):
             What was found.
 
         Raises:
-            InputError: No effort reaches it, or the folder cannot be written.
+            InputError: No effort reaches it, and that of the highest recall is kept; or the
+                folder cannot be written.
         """
         num_videos = min(num_videos, len(self.corpus))
         _, expected = search_exactly(self.corpus, queries, num_videos)
         trials = []
         for candidates in _CANDIDATES:
             for lists in sorted({min(x, self.info.settings.num_lists) for x in _LISTS}):
-                trials.append(self._try(queries, expected, Effort(lists, candidates)))
+                effort = Effort(lists, candidates, num_videos)
+                trials.append(self._try(queries, expected, effort))
                 if trials[-1].recall >= target_recall:
                     break
         reached = [trial for trial in trials if trial.recall >= target_recall]
+        if reached:
+            chosen = min(reached, key=lambda trial: trial.seconds)
+        else:
+            chosen = max(trials, key=lambda trial: trial.recall)
+        tuned = Tuned(target_recall, chosen.recall, len(expected), num_videos)
+        self.info = replace(self.info, effort=chosen.effort, tuned=tuned)
+        write_info(self.folder, self.info)
         if not reached:
             raise InputError(
                 f'{self.folder}: no effort finds {target_recall:.1%} of the videos of exact lists; '
-                f'{max(x.recall for x in trials):.1%} was the most; ask for less, or build lists '
-                'with a finer code'
+                f'{chosen.recall:.1%} was the most, and is what is used now; ask for less, or '
+                'build lists with a finer code'
             )
-        chosen = min(reached, key=lambda trial: trial.seconds)
-        tuned = Tuned(target_recall, chosen.recall, len(expected), num_videos)
-        info = replace(self.info, effort=chosen.effort, tuned=tuned)
-        write_info(self.folder, info)
-        self.info = info
         return tuned
 
     def _use(self, info: ListsInfo) -> None:
@@ -212,8 +227,10 @@ class FaissVideoSearch(VideoSearch):
         self._names = names
         self._threads = ThreadPoolExecutor(len(self._trained))
 
-    def _unlisted(self) -> list[tuple[ExactVideoSearch, Tensor]]:
+    def _unlisted(self) -> Iterable[tuple[ExactVideoSearch, Tensor]]:
         # Not before a query: a build opens a corpus of which nothing is in lists yet.
+        if len(self.corpus) - len(self._listed_places) > _MOST_KEPT:
+            return _unlisted(self.corpus, self._names)
         if self._exact is None:
             self._exact = list(_unlisted(self.corpus, self._names))
         return self._exact
@@ -244,22 +261,36 @@ class FaissVideoSearch(VideoSearch):
         count = len(next(iter(units.values())))
         if not self._most_clips:
             return [torch.zeros(0, dtype=torch.long)] * count
-        wanted = round(k * effort.num_candidates)
-        num_clips, num_lists = _CLIPS_A_VIDEO * k, effort.num_lists
         least = min(k, len(self._listed_places))
-        while True:
-            find = partial(self._find, units, min(num_clips, self._most_clips), num_lists)
-            streams = list(self._threads.map(find, self._trained))
-            found = [
-                _best_by_found([x.of(i) for x in streams], max(wanted, least)) for i in range(count)
-            ]
-            if min(map(len, found)) >= least:
-                return found
-            if num_lists >= self.info.settings.num_lists and num_clips >= self._most_clips:
-                # The graph does not lead to all lists, as where centroids are equal.
-                return [self._listed_places] * count
-            # Lists hold too few videos, or one of many similar clips hides the others.
+        # An effort finds less of shorter lists than of those that it is for.
+        k = max(k, effort.num_videos)
+        wanted, num_clips = round(k * effort.num_candidates), _CLIPS_A_VIDEO * k
+        found = self._find_videos(units, wanted, num_clips, effort.num_lists)
+        for i in range(count):
+            if len(found[i]) < least:
+                unit = {name: x[i : i + 1] for name, x in units.items()}
+                found[i] = self._widen(unit, wanted, least, num_clips, effort.num_lists)
+        return found
+
+    def _widen(
+        self, unit: Mapping[str, Tensor], wanted: int, least: int, num_clips: int, num_lists: int
+    ) -> Tensor:
+        """Look further for a query whose lists hold too few videos, or one that hides others."""
+        while num_lists < self.info.settings.num_lists or num_clips < self._most_clips:
             num_clips, num_lists = 4 * num_clips, 4 * num_lists
+            (found,) = self._find_videos(unit, wanted, num_clips, num_lists)
+            if len(found) >= least:
+                return found
+        # The graph does not lead to all lists, as where centroids are equal.
+        return self._listed_places
+
+    def _find_videos(
+        self, units: Mapping[str, Tensor], wanted: int, num_clips: int, num_lists: int
+    ) -> list[Tensor]:
+        find = partial(self._find, units, min(num_clips, self._most_clips), num_lists)
+        streams = list(self._threads.map(find, self._trained))
+        count = len(next(iter(units.values())))
+        return [_best_by_found([x.of(i) for x in streams], wanted) for i in range(count)]
 
     def _find(
         self, units: Mapping[str, Tensor], num_clips: int, num_lists: int, stream: str
@@ -340,7 +371,7 @@ def search_exactly(
     corpus: PartedCorpus, queries: Mapping[str, Tensor], k: int
 ) -> tuple[Tensor, Tensor]:
     """Find the best videos by scoring all, part by part; see :meth:`VideoSearch.search`."""
-    units = {name: F.normalize(queries[name], dim=1) for name in corpus.streams}
+    units = {name: F.normalize(queries[name].cpu(), dim=1) for name in corpus.streams}
     scores, places = [], []
     for search, first in _unlisted(corpus, ()):
         found, at = search.search(units, k)
@@ -353,12 +384,11 @@ def search_exactly(
 def _unlisted(
     corpus: PartedCorpus, listed: Collection[str]
 ) -> Iterator[tuple[ExactVideoSearch, Tensor]]:
-    """Yield a search of each part that has no lists, and the places (n,) of its videos."""
-    for name in corpus.parts:
-        places = corpus.places_in([name])
-        if name not in listed and len(places):
-            videos, order = corpus.take(places)
-            yield ExactVideoSearch(videos), places[order]
+    """Yield searches of the parts that have no lists, some videos each, and their places (n,)."""
+    others = corpus.places_in([name for name in corpus.parts if name not in listed])
+    for places in others.split(_VIDEOS_AT_ONCE):
+        if len(places):
+            yield ExactVideoSearch(corpus.read(places, ('retrieval',))), places
 
 
 def _best_by_found(streams: Sequence[_Found], count: int) -> Tensor:
@@ -393,8 +423,9 @@ def _clips(
 
 def _choose_settings(corpus: PartedCorpus) -> ListSettings:
     """Choose by how many clips would be stored, estimated on some videos."""
-    videos = _some(corpus, min(len(corpus), _VIDEOS_AT_ONCE))
-    stored = sum(len(x) for x, _ in _clips(videos, corpus.streams[0], ListSettings(1).same))
+    videos, same = _some(corpus, min(len(corpus), _VIDEOS_AT_ONCE)), ListSettings(1).same
+    # Every stream needs as many clips to train on as there are lists.
+    stored = min(sum(len(x) for x, _ in _clips(videos, name, same)) for name in corpus.streams)
     total = int(corpus.num_clips.sum())
     return ListSettings.choose(stored * total // int(videos.layout.lengths.sum()), _width(corpus))
 

@@ -96,10 +96,13 @@ class Effort(Struct, frozen=True):
     Attributes:
         num_lists: Lists of each stream.
         num_candidates: Videos that are scored exactly, as a multiple of those that are asked for.
+        num_videos: Length of the lists of videos that this is for; for shorter ones as much is
+            looked at.
     """
 
     num_lists: int = 64
     num_candidates: float = 2.0
+    num_videos: int = 100
 
 
 class Tuned(Struct, frozen=True):
@@ -176,7 +179,20 @@ class TrainedLists:
         Args:
             clips: (T, d) float32, unit vectors, T ≥ ``settings.num_lists``.
             settings: How clips are stored.
+
+        Raises:
+            InputError: There are too few clips, or faiss knows no such code.
         """
+        try:
+            return TrainedLists._train(clips, settings)
+        except RuntimeError as error:
+            raise InputError(
+                f'{settings}: cannot be trained on {len(clips)} clips of {clips.shape[1]} numbers '
+                f'({_reason(error)}); use fewer lists, or the code SQ8'
+            ) from error
+
+    @staticmethod
+    def _train(clips: np.ndarray, settings: ListSettings) -> 'TrainedLists':
         index = faiss.index_factory(
             clips.shape[1], settings.factory(clips.shape[1]), faiss.METRIC_INNER_PRODUCT
         )
@@ -331,6 +347,14 @@ def read_info(folder: Path, *, verify: bool = False) -> ListsInfo:
     for file in info.files:
         _check(folder, file, verify)
     return info
+
+
+def text_of_info(folder: Path) -> bytes | None:
+    """Return what ``search.json`` says, None: there is none that can be read."""
+    try:
+        return (folder / _INDEX).read_bytes()
+    except OSError:
+        return None
 
 
 def write_info(folder: Path, info: ListsInfo) -> None:

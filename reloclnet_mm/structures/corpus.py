@@ -132,10 +132,12 @@ class EncodedCorpus:
             stream: Name of the stream.
 
         Returns:
-            Rows (T, d) float32, and of each the index (T,) int64 of its video into ``places``.
+            Valid rows (T, d) float32, and of each the index (T,) int64 of its video into
+            ``places``.
         """
         rows, owner = self.layout.rows_of(places)
-        return self.rows['retrieval'][stream][rows].float(), owner
+        valid = self.layout.positions[rows] < self.layout.lengths[places][owner]
+        return self.rows['retrieval'][stream][rows[valid]].float(), owner[valid]
 
     def describe(self) -> CorpusInfo:
         """Tell what metrics need to know of the corpus."""

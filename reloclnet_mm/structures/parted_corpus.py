@@ -173,43 +173,54 @@ class PartedCorpus:
         Returns:
             The videos, and of each its index (V,) int64 into ``places``.
         """
-        groups, counts, lengths = self._by_part(places), self._num_rows, self.num_clips
         # By rows, then by clips.
-        sizes = torch.stack([counts, lengths], 1)[places].tolist()
+        sizes = torch.stack([self._num_rows, self.num_clips], 1)[places].tolist()
         at = places.new_tensor(sorted(range(len(places)), key=sizes.__getitem__))
-        layout = RowLayout.stack(lengths[places[at]].tolist(), counts[places[at]].tolist())
-        starts = torch.empty_like(places)
-        starts[at] = layout.first_rows
+        return self.read(places[at]), at
+
+    def read(self, places: Tensor, uses: Collection[str] | None = None) -> EncodedCorpus:
+        """Read some videos into memory, in float32 and in the order given.
+
+        Args:
+            places: (V,) int64, distinct.
+            uses: Which row sets; None: all.
+        """
+        counts, lengths = self._num_rows[places], self.num_clips[places]
+        layout, groups = RowLayout.stack(lengths.tolist(), counts.tolist()), self._by_part(places)
         shapes = self._parts[0].corpus.rows
-        read = {
-            id(x): self._rows(groups, use, name, starts, layout.num_rows)
+        shapes = {use: x for use, x in shapes.items() if uses is None or use in uses}
+        found = {
+            id(x): self._rows(groups, use, name, layout.first_rows, layout.num_rows)
             for use, streams in shapes.items()
             for name, x in streams.items()
         }
-        chosen = places[at]
         return EncodedCorpus(
-            video_names=tuple(self._name_of(place) for place in chosen.tolist()),
-            video_ids=self.video_ids[chosen],
-            seconds_per_clip=self.seconds_per_clip[chosen],
-            positions=chosen,
+            video_names=tuple(self._name_of(place) for place in places.tolist()),
+            video_ids=self.video_ids[places],
+            seconds_per_clip=self.seconds_per_clip[places],
+            positions=places,
             layout=layout,
-            rows=map_rows(shapes, lambda x: read[id(x)]),
-        ), at
+            rows=map_rows(shapes, lambda x: found[id(x)]),
+        )
 
     def select_ids(self, video_ids: Collection[int]) -> EncodedCorpus:
-        """Read the videos of some ids into memory; see :meth:`take`.
+        """Read the videos of some ids into memory, in the order that they have here.
 
         Args:
             video_ids: Ids of videos that the corpus has.
         """
-        return self.take(self.places_of(torch.tensor(sorted(video_ids))))[0]
+        return self.read(self.places_of(torch.tensor(sorted(video_ids))).sort().values)
 
     def retrieval_rows(self, places: Tensor, stream: str) -> tuple[Tensor, Tensor]:
         """Read the rows by which some videos are scored; see :class:`EncodedCorpus`."""
         counts = self._num_rows[places]
         starts, count = counts.cumsum(0) - counts, int(counts.sum())
         rows = self._rows(self._by_part(places), 'retrieval', stream, starts, count)
-        return rows, torch.arange(len(places)).repeat_interleave(counts)
+        owner = torch.arange(len(places)).repeat_interleave(counts)
+        if self._is_padded:
+            valid = torch.arange(count) - starts[owner] < self.num_clips[places][owner]
+            rows, owner = rows[valid], owner[valid]
+        return rows, owner
 
     @cached_property
     def _parts(self) -> Sequence[CorpusPart]:
@@ -220,6 +231,10 @@ class PartedCorpus:
         """(N,) int64, the rows of each video."""
         parts = self.parts.values()
         return torch.cat([part.corpus.layout.rows_of_each[part.kept] for part in parts])
+
+    @cached_property
+    def _is_padded(self) -> bool:
+        return not torch.equal(self._num_rows, self.num_clips)
 
     @cached_property
     def _sorted_ids(self) -> tuple[Tensor, Tensor]:

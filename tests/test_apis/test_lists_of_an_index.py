@@ -111,6 +111,25 @@ def test_an_index_that_is_not_saved_has_no_lists(tmp_path):
         inferencer.build_lists()
 
 
+def test_an_index_changed_by_another_process_keeps_its_lists(indexed):
+    inferencer, folder = indexed
+    build(inferencer)
+    other = reopened(inferencer, folder)
+    write_srt(folder / 'more/new.srt', 6, 1)
+    other.add(folder / 'more', save_to=folder / 'index')
+    before = sorted(path.name for path in (folder / 'index/lists').iterdir())
+    with pytest.raises(InputError, match='changed by another process'):
+        build(inferencer)
+    assert sorted(path.name for path in (folder / 'index/lists').iterdir()) == before
+
+
+def test_an_index_in_float32_does_not_become_float16(tmp_path):
+    inferencer = tiny_inferencer(tmp_path / 'model')
+    inferencer.add(write_srt(tmp_path / 'a.srt', 3), save_to=tmp_path / 'index')
+    with pytest.raises(InputError, match='float32 already'):
+        inferencer.store_float16()
+
+
 def test_damaged_lists_are_told_and_removing_them_helps(indexed):
     inferencer, folder = indexed
     expected = answers(inferencer)

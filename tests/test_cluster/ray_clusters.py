@@ -21,7 +21,7 @@ def ray_cluster(num_nodes):
     try:
         for _ in range(num_nodes):
             cluster.add_node(wait=False, **NODE)
-        cluster.wait_for_nodes()
+        cluster.wait_for_nodes(timeout=180)
         ray.init(address=cluster.address, log_to_driver=False, logging_level='error')
         yield cluster
     finally:

@@ -162,10 +162,10 @@ def test_a_process_that_is_killed_is_missed_in_the_answer_and_then_whole_again(n
 def test_a_node_that_is_added_takes_its_share_and_lists_stay(nodes, many, one):
     wait_until(lambda: not many(QUERIES[0]).missing)
     assert sorted(many.nodes().values()) == [1, 1, 2]
-    added = nodes.add_node(**NODE)
-    nodes.wait_for_nodes()
+    added = nodes.add_node(wait=False, **NODE)
+    nodes.wait_for_nodes(timeout=180)
     try:
-        assert many.rebalance() == 1
+        wait_until(lambda: many.rebalance() == 1)
         assert [*many.nodes().values()] == [1, 1, 1, 1]
         assert many.nodes()[added.node_id] == 1
         assert_same(many(QUERIES[1], 10), one(QUERIES[1], 10))

@@ -25,6 +25,7 @@ pytest.importorskip('faiss', reason='faiss is not installed: pip install "relocl
 
 import faiss
 
+from reloclnet_mm.retrieval import faiss_search
 from reloclnet_mm.retrieval.faiss_search import (
     FaissVideoSearch,
     exact_scores,
@@ -424,3 +425,40 @@ def test_opening_reads_no_row(generator, tmp_path):
     begin = time.perf_counter()
     FaissVideoSearch.open(parted, tmp_path / 'lists')
     assert time.perf_counter() - begin < 1
+
+
+def test_short_lists_begin_as_long_ones(generator, tmp_path):
+    whole, queries, _ = clustered(generator, 30).by_stream(BOTH)
+    search = FaissVideoSearch.build(in_parts(whole, 2), tmp_path, ListSettings(num_lists=32))
+    search.tune(queries, 0.95, 50)
+    long, short = (search.search(queries, k) for k in (50, 1))
+    assert torch.equal(long[0][:, :1], short[0])
+    assert torch.equal(long[1][:, :1], short[1])
+
+
+def test_a_reader_finds_the_lists_that_a_writer_puts_in_their_place(
+    generator, tmp_path, monkeypatch
+):
+    whole, queries, _ = clustered(generator, 3).by_stream(BOTH)
+    parted = in_parts(whole, 2)
+    FaissVideoSearch.build(parted, tmp_path, ListSettings(num_lists=4))
+    read, was = faiss_search.read_info, []
+
+    def read_and_replace(folder, verify):
+        info = read(folder, verify=verify)
+        if not was:
+            was.append(info)
+            FaissVideoSearch.build(parted, folder, ListSettings(num_lists=8))
+        return info
+
+    monkeypatch.setattr(faiss_search, 'read_info', read_and_replace)
+    search = with_effort(FaissVideoSearch.open(parted, tmp_path), EVERYTHING)
+    assert search.info.settings == ListSettings(num_lists=8)
+    expected = ExactVideoSearch(whole).search(queries, 30)
+    assert_same_videos(search.search(queries, 30), parted, expected, whole)
+
+
+def test_too_few_clips_for_the_lists_are_one_message(generator, tmp_path):
+    parted = in_parts(corpus_of([normal(generator, 3, 2 * WIDTH)], BOTH), 1)
+    with pytest.raises(InputError, match='cannot be trained on 3 clips'):
+        FaissVideoSearch.build(parted, tmp_path, ListSettings(num_lists=8))

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import urllib.request
+from http.client import HTTPException
 
 import pytest
 from tiny_inferencer import write_talks, write_tiny_model
@@ -61,7 +62,7 @@ def test_an_index_is_whole_after_its_server_was_killed_while_it_answered(tmp_pat
         try:
             while True:
                 answer_of(address)
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             cut.set()
 
     asking = [threading.Thread(target=ask_until_killed) for _ in range(2)]

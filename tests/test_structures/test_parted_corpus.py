@@ -134,3 +134,25 @@ def test_a_file_that_has_become_shorter_is_told(tmp_path):
         file.truncate(path.stat().st_size // 2)
     with pytest.raises(InputError, match=r'rows-.*: ends within its rows'):
         part.rows(torch.tensor([0]), 'localization', 'subtitle')
+
+
+def test_selected_videos_are_in_the_order_that_they_have_without_rows(corpora):
+    """The front of a cluster knows places from there, and a shard answers with its own."""
+    parted, _ = corpora
+    for chosen in ({62, 21, 40}, {43, 61, 60}):
+        described = parted.without_rows().select_ids(chosen)
+        assert torch.equal(parted.select_ids(chosen).video_ids, described.video_ids)
+
+
+def test_rows_of_padding_are_not_scored():
+    generator = torch.Generator().manual_seed(0)
+    corpus = replace(
+        part_of([3, 3], 0, torch.float32, generator),
+        layout=RowLayout.stack([2, 3], [3, 3]),
+    )
+    parted = PartedCorpus({'p': CorpusPart.whole(corpus)})
+    rows = corpus.rows['retrieval']['video']
+    for one in (corpus, parted):
+        found, owner = one.retrieval_rows(torch.tensor([0, 1]), 'video')
+        assert owner.tolist() == [0, 0, 1, 1, 1]
+        assert torch.equal(found, rows[[0, 1, 3, 4, 5]])

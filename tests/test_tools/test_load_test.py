@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 
 import pytest
 from tiny_inferencer import write_talks, write_tiny_model
@@ -71,7 +72,8 @@ def test_all_queries_are_asked_in_turn_and_all_answers_counted():
     asked = []
     with answering(lambda query: asked.append(query) or (200, ANSWER % query)) as server:
         report = ask(server, ['a', 'b', 'c'], clients=1)
-    assert asked[:5] == ['a', 'b', 'c', 'a', 'b']
+    assert len(asked) > 3
+    assert asked == [*islice(cycle('abc'), len(asked))]
     assert len(report.answers) == len(asked)
     assert report.failures == ()
     assert report.percentile(50, 'searching') == 0.001
@@ -116,7 +118,7 @@ def test_a_failed_search_is_told_by_the_exit_status(tmp_path, monkeypatch):
 
         monkeypatch.setattr(tool, 'serving', found)
         with pytest.raises(SystemExit) as ended:
-            tool.main(['my.index', '--minutes', '0.01', '--warm-up', '0.1'])
+            tool.main(['my.index', '--minutes', '0.05', '--warm-up', '0.1'])
     assert re.match(r'error: \d+ searches failed, of the warm-up too:\n', ended.value.code)
     assert ended.value.code.count('status 503, busy') == 5
 
